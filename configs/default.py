@@ -1,0 +1,67 @@
+"""Every key that a config may have, with its unit and meaning; the other files change some of them.
+
+On its own it trains an unconditional DCGAN on the embedded data set. Any key can be set on the
+command line, as in `--config.optimizer.generator.learning_rate=1e-4`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0  # of initial weights, latents and the order of examples
+    config.seeds = 1  # runs in one program; 1 is all there is for now
+    config.steps = 5_000  # generator updates
+    config.batch_size = 64  # images in a minibatch, over all devices
+    config.z_dim = 100  # latent dimensions, each standard normal
+    config.conditional = False  # give the data set's labels to both networks
+    config.algorithm = "gan"  # jaxgan/algorithms/NAME.py
+    config.loss = "nonsaturating"  # see LOSSES in jaxgan/losses.py
+    config.penalties = ConfigDict()  # NAME = weight; see PENALTIES in jaxgan/penalties.py
+    config.n_critic = 1  # discriminator updates, each on a fresh minibatch, in a step
+    config.steps_per_call = 25  # steps compiled into one program call
+    config.precision = "float32"  # of all arithmetic; float32 is all there is for now
+
+    config.data = ConfigDict()
+    config.data.name = "fashion_mnist_mini"  # see DATASETS in jaxgan/data
+    config.data.dir = ""  # where prepared data sets lie; "": the package's own
+    config.data.path = ""  # source files of a data set that needs them
+    config.data.split = "train"
+    config.data.image_size = 0  # pixels along a side; 0: as they are
+    config.data.flip = False  # mirror images at random; not there yet
+    config.data.cache = "device"  # uint8 images stay in the device's memory
+
+    config.model = ConfigDict()
+    config.model.name = "dcgan"  # jaxgan/models/NAME.py
+    config.model.generator = ConfigDict()  # fields of its Generator
+    config.model.discriminator = ConfigDict()  # fields of its Discriminator
+
+    config.optimizer = ConfigDict()
+    for player in ("generator", "discriminator"):
+        config.optimizer[player] = ConfigDict()
+        config.optimizer[player].name = "adam"  # adam, rmsprop (b1: momentum, b2: decay) or sgd
+        config.optimizer[player].learning_rate = 2e-4
+        config.optimizer[player].b1 = 0.5  # decay of the mean of gradients; sgd: momentum
+        config.optimizer[player].b2 = 0.999  # decay of the mean of their squares
+        config.optimizer[player].clip_norm = 0.0  # largest global norm of a gradient; 0: any
+
+    config.ema = ConfigDict()  # the average of the generator's weights that samples are drawn from
+    config.ema.halflife_kimg = 45.0  # thousands of images; at batch 64 a decay of 0.999 a step
+    config.ema.rampup = 0.05  # the half-life is at most this part of the images seen; 0: no ramp
+
+    config.augment = ConfigDict()  # of the discriminator's images; not there yet
+    config.augment.policy = "none"
+    config.augment.p = 0.0
+    config.augment.target = 0.0
+
+    config.parallel = ConfigDict()
+    config.parallel.mode = "spmd"  # one program over all devices, BatchNorm over the global batch
+    config.parallel.data = 0  # devices that share the batch; 0: all
+    config.parallel.fsdp = 1  # devices that share the state; 1: each has all of it
+
+    config.log_every = 100  # steps between lines of metrics.jsonl
+    config.sample_every = 500  # steps between grids
+    config.evaluate_every = 0  # steps between evaluations; 0: never, all there is for now
+    config.checkpoint_every = 1_000  # steps between checkpoints; there is always one at the end
+    config.keep_checkpoints = 3  # how many, the newest, to keep
+    return config

@@ -1,0 +1,7 @@
+"""`python -m jaxgan VERB ...`"""
+
+import sys
+
+from jaxgan.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,183 @@
+"""Generative adversarial training (Goodfellow et al., NIPS 2014, algorithm 1), conditional or not.
+
+One step is K updates of the discriminator, each on a fresh minibatch of real images and fresh
+latents, then one of the generator on fresh latents through the updated discriminator, then one of
+the generator's moving average. What the paper leaves open:
+
+* Real and fake images pass the discriminator in two calls, so BatchNorm sees them apart.
+* A player's stats (BatchNorm moments) change only in its own update: the discriminator's by the
+  real, then the fake batch; the generator's by its batch. What the other's update would change in
+  them is dropped.
+* Fake images take the labels of the real minibatch beside them, and the generator's update those of
+  the last one, so that labels have the data's frequencies everywhere.
+* Sampling uses the averages of params and of stats, without train mode.
+* Randomness: `fold_in(key, step)`, then `fold_in` of the update's number. No key is stored back.
+"""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from jaxgan import parallel
+from jaxgan.algorithms import player
+from jaxgan.algorithms.player import Average, Player
+from jaxgan.losses import Loss
+from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params
+
+
+class GANState(struct.PyTreeNode):
+    step: Int[Array, ""]
+    key: Key[Array, ""]
+    generator: Player
+    discriminator: Player
+    ema: Average
+
+
+@dataclass(frozen=True, eq=False)
+class GAN:
+    """What training does not change. See the config's keys of the same names."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    generator_optimizer: optax.GradientTransformation
+    discriminator_optimizer: optax.GradientTransformation
+    loss: Loss
+    penalties: tuple  # of (name, function, weight)
+    n_critic: int
+    batch_size: int
+    z_dim: int
+    num_classes: int
+    ema_halflife: float  # images
+    ema_rampup: float
+
+    def init(self, key: Key[Array, ""]) -> GANState:
+        g_key, d_key, state_key = (jax.random.fold_in(key, n) for n in range(3))
+        z = jnp.zeros((2, self.z_dim))
+        labels = jnp.zeros(2, jnp.int32) if self.num_classes else None
+        generator = player.create(self.generator, self.generator_optimizer, g_key, z, labels)
+        images = jnp.zeros((2, *self.generator.image_shape))
+        discriminator = player.create(
+            self.discriminator, self.discriminator_optimizer, d_key, images, labels
+        )
+        copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731
+        return GANState(
+            step=jnp.zeros((), jnp.int32),
+            key=state_key,
+            generator=generator,
+            discriminator=discriminator,
+            ema=Average(params=copy(generator.params), stats=copy(generator.stats)),
+        )
+
+    def step(self, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+        """One training step. `batch`: image float32 k b h w c in [-1, 1]; label int32 k b."""
+        key = jax.random.fold_in(state.key, state.step)
+
+        def discriminator_update(discriminator, inputs):
+            k, minibatch = inputs
+            z = self.latents(jax.random.fold_in(key, k))
+            return self.update_discriminator(discriminator, state.generator, minibatch, z)
+
+        discriminator, d_metrics = jax.lax.scan(
+            discriminator_update, state.discriminator, (jnp.arange(self.n_critic), batch)
+        )
+        z = self.latents(jax.random.fold_in(key, self.n_critic))
+        labels = batch["label"][-1] if self.num_classes else None
+        generator, g_metrics = self.update_generator(state.generator, discriminator, z, labels)
+
+        per_step = self.n_critic * self.batch_size
+        ema = player.average(
+            state.ema,
+            generator,
+            images=state.step * per_step,
+            per_step=per_step,
+            halflife=self.ema_halflife,
+            rampup=self.ema_rampup,
+        )
+        state = GANState(
+            step=state.step + 1,
+            key=state.key,
+            generator=generator,
+            discriminator=discriminator,
+            ema=ema,
+        )
+        return state, {**jax.tree.map(jnp.mean, d_metrics), **g_metrics}
+
+    def update_discriminator(
+        self, discriminator: Player, generator: Player, batch: Batch, z: Float[Array, "b z"]
+    ) -> tuple[Player, Metrics]:
+        real, labels = batch["image"], batch.get("label")
+        fake, _ = player.apply(
+            self.generator, generator.params, generator.stats, z, labels, train=True
+        )
+
+        def objective(params: Params):
+            def critic(images, stats=discriminator.stats):
+                return player.apply(self.discriminator, params, stats, images, labels, train=True)
+
+            real_logits, stats = critic(real)
+            fake_logits, stats = critic(fake, stats)
+            loss = self.loss.discriminator(real_logits, fake_logits)
+            metrics = {
+                "d_loss": loss,
+                "real_logit": jnp.mean(real_logits),
+                "fake_logit": jnp.mean(fake_logits),
+            }
+            for name, penalty, weight in self.penalties:
+                metrics[name] = penalty(lambda images: critic(images)[0], real)
+                loss = loss + weight * metrics[name]
+            return loss, (stats, metrics)
+
+        gradients, (stats, metrics) = jax.grad(objective, has_aux=True)(discriminator.params)
+        return player.update(discriminator, self.discriminator_optimizer, gradients, stats), metrics
+
+    def update_generator(
+        self,
+        generator: Player,
+        discriminator: Player,
+        z: Float[Array, "b z"],
+        labels: Int[Array, " b"] | None,
+    ) -> tuple[Player, Metrics]:
+        def objective(params: Params):
+            fake, stats = player.apply(
+                self.generator, params, generator.stats, z, labels, train=True
+            )
+            logits, _ = player.apply(
+                self.discriminator,
+                discriminator.params,
+                discriminator.stats,
+                fake,
+                labels,
+                train=True,
+            )
+            return self.loss.generator(logits), stats
+
+        (loss, stats), gradients = jax.value_and_grad(objective, has_aux=True)(generator.params)
+        generator = player.update(generator, self.generator_optimizer, gradients, stats)
+        return generator, {"g_loss": loss}
+
+    def sample(
+        self,
+        state: GANState,
+        key: Key[Array, ""],
+        labels: Int[Array, " b"],
+        truncation: float | None = None,
+    ) -> Float[Array, "b h w c"]:
+        """One image for each label, in [-1, 1]; without classes only their number counts.
+
+        With `truncation` latents are drawn anew until they lie within it (Brock et al. 2019).
+        """
+        shape = (labels.shape[0], self.z_dim)
+        if truncation is None:
+            z = jax.random.normal(key, shape)
+        else:
+            z = jax.random.truncated_normal(key, -truncation, truncation, shape)
+        labels = labels if self.num_classes else None
+        ema = state.ema
+        return player.apply(self.generator, ema.params, ema.stats, z, labels, train=False)[0]
+
+    def latents(self, key: Key[Array, ""]) -> Float[Array, "b z"]:
+        return parallel.constrain_batch(jax.random.normal(key, (self.batch_size, self.z_dim)))

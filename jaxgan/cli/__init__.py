@@ -1,0 +1,35 @@
+"""The command line. `python -m jaxgan VERB`; what it shares with train.py is here."""
+
+import sys
+from collections.abc import Callable
+
+from jaxgan.errors import UserError
+
+
+def run(command: Callable[[], int]) -> int:
+    """The command's exit code; a UserError is printed as one sentence and gives 2."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments without --config.KEY=VALUE (or --config.KEY VALUE), and the "KEY=VALUE"s."""
+    own, overrides = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        name, separator, value = argument.partition("=")
+        prefix = next((p for p in ("--config.", "-config.") if name.startswith(p)), None)
+        if prefix is None:
+            own.append(argument)
+        elif separator:
+            overrides.append(f"{name.removeprefix(prefix)}={value}")
+        else:
+            value = next(rest, None)
+            overrides.append(name.removeprefix(prefix) + ("" if value is None else f"={value}"))
+    return own, overrides

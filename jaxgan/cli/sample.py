@@ -1,0 +1,139 @@
+"""Draw images from a trained generator.
+
+Images come from the averaged weights (EMA). The same seed gives the same pixels, and the first
+images of a longer series are those of a shorter one.
+
+    python -m jaxgan sample --workdir runs/cgan --num 64 --out grid.png
+    python -m jaxgan sample --workdir runs/cgan --num 100 --labels 3,8 --out dresses_and_bags.npz
+    python -m jaxgan sample --workdir runs/cgan --num 1000 --out folder
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+from jaxgan.errors import UserError
+
+# Images in one compiled call. Fixed, since another size might round the last bit of a pixel
+# differently, and the same seed is to give the same pixels.
+CHUNK = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--num", type=int, default=64, help="how many images (default 64)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="FILE.png: one grid; FILE.npy: uint8 array n h w c; FILE.npz: images and labels; "
+        "otherwise a folder, one PNG an image",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="N,N,...",
+        help="classes to draw, in turn (default: all); numbers from 0, or names",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the latents (default 0)")
+    parser.add_argument("--step", type=int, help="which checkpoint (default: the newest)")
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        metavar="T",
+        help="keep each latent within -T to T: less variety, often better images",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.num < 1:
+        raise UserError(f"--num: {arguments.num} is not a number of images, 1 or more")
+    if not 0 <= arguments.seed < 2**32:
+        raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
+    if arguments.truncation is not None and not arguments.truncation > 0:
+        raise UserError(f"--truncation: {arguments.truncation} is not above 0")
+    out = arguments.out
+    if out.suffix in (".png", ".npy", ".npz"):
+        if out.is_dir():
+            raise UserError(f"--out: {out} is a folder")
+    elif out.suffix and not out.is_dir():
+        raise UserError(f"--out: {out} is neither .png, .npy or .npz, nor a folder without suffix")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out: {out} exists already; name a new or empty folder")
+
+    from jaxgan import experiment  # here, so that --help and mistakes are answered at once
+
+    config, algorithm, state = experiment.load_run(arguments.workdir, arguments.step)
+    labels = _labels(arguments, config)
+    images = _draw(algorithm, state, labels, arguments)
+    _write(out, images, labels, bool(config.derived.num_classes))
+    print(f"{len(images):,} images of step {int(state.step):,}: {out}")
+    return 0
+
+
+def _labels(arguments: argparse.Namespace, config):
+    """The label of each image, int32; zeros for an unconditional model."""
+    import numpy as np
+
+    names, count = list(config.derived.class_names), config.derived.num_classes
+    if arguments.labels is None:
+        chosen = range(max(count, 1))
+    elif not count:
+        raise UserError(f"--labels: the model in {arguments.workdir} is unconditional")
+    else:
+        chosen = []
+        for text in arguments.labels.split(","):
+            number = names.index(text) if text in names else text
+            if not str(number).isdigit() or int(number) >= count:
+                listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
+                raise UserError(f"--labels: there is no class {text!r}; there are: {listed}")
+            chosen.append(int(number))
+    return np.resize(np.array(chosen, np.int32), arguments.num)
+
+
+def _draw(algorithm, state, labels, arguments: argparse.Namespace):
+    """uint8 images n h w c, drawn in chunks of one size, each from a key of its own."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import tqdm
+
+    from jaxgan import data
+
+    @jax.jit
+    def draw(state, key, labels):
+        images = algorithm.sample(state, key, labels, truncation=arguments.truncation)
+        return data.to_uint8(images)
+
+    key = jax.random.key(arguments.seed)
+    chunks = math.ceil(len(labels) / CHUNK)
+    padded = np.resize(labels, (chunks, CHUNK))
+    images = [
+        np.asarray(draw(state, jax.random.fold_in(key, n), jnp.asarray(padded[n])))
+        for n in tqdm.trange(chunks, unit="chunk", disable=None if chunks > 1 else True)
+    ]
+    return np.concatenate(images)[: len(labels)]
+
+
+def _write(out: Path, images, labels, conditional: bool) -> None:
+    import numpy as np
+
+    from jaxgan import writer
+
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: {out.parent} cannot be made: {error.strerror}") from error
+    if out.suffix == ".png":
+        writer.write_png(out, writer.grid(images, math.ceil(math.sqrt(len(images)))))
+    elif out.suffix in (".npy", ".npz"):
+        with writer.whole_file(out) as partial, open(partial, "wb") as file:
+            if out.suffix == ".npy":
+                np.save(file, images)
+            else:
+                np.savez(file, images=images, **({"labels": labels} if conditional else {}))
+    else:
+        out.mkdir(exist_ok=True)
+        digits = max(5, len(str(len(images) - 1)))
+        for i, image in enumerate(images):
+            label = f"_class{labels[i]}" if conditional else ""
+            writer.write_png(out / f"{i:0{digits}d}{label}.png", image)

@@ -1,0 +1,248 @@
+"""Configs: reading a file with overrides, checking it, and working out all that follows from it.
+
+`configs/default.py` explains the keys. A config file is Python code and is run as such.
+"""
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxgan.errors import UserError
+
+
+class Rule(NamedTuple):
+    """What a key's value must be: of `kind`, between `low` and `high`, or one of `among`."""
+
+    kind: type
+    low: float | None = None
+    high: float | None = None
+    among: tuple[Any, ...] = ()
+
+    def admits(self, value: Any) -> bool:
+        kinds = (int, float) if self.kind is float else (self.kind,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
+            return False
+        return (
+            (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (not self.among or value in self.among)
+        )
+
+    def __str__(self) -> str:
+        if self.among:
+            return " or ".join(map(repr, self.among))
+        text = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
+        bounds = {"at least": self.low, "at most": self.high}
+        limits = " and ".join(f"{word} {b:,}" for word, b in bounds.items() if b is not None)
+        return f"{text[self.kind]} {limits}".strip()
+
+
+COUNT = Rule(int, 1)
+POSSIBLY_NONE = Rule(int, 0)
+TEXT = Rule(str)
+FRACTION = Rule(float, 0, 1)
+
+RULES: dict[str, Rule] = {
+    "seed": Rule(int, 0, 2**32 - 1),
+    "seeds": Rule(int, among=(1,)),
+    "steps": COUNT,
+    "batch_size": COUNT,
+    "z_dim": COUNT,
+    "conditional": Rule(bool),
+    "algorithm": TEXT,
+    "loss": TEXT,
+    "n_critic": COUNT,
+    "steps_per_call": COUNT,
+    "precision": Rule(str, among=("float32",)),
+    "data.name": TEXT,
+    "data.dir": Rule(str, among=("",)),
+    "data.path": Rule(str, among=("",)),
+    "data.split": TEXT,
+    "data.image_size": Rule(int, 0, 4096),
+    "data.flip": Rule(bool, among=(False,)),
+    "data.cache": Rule(str, among=("device",)),
+    "model.name": TEXT,
+    **{
+        f"optimizer.{player}.{key}": rule
+        for player in ("generator", "discriminator")
+        for key, rule in {
+            "name": TEXT,
+            "learning_rate": Rule(float, 0),
+            "b1": FRACTION,
+            "b2": FRACTION,
+            "clip_norm": Rule(float, 0),
+        }.items()
+    },
+    "ema.halflife_kimg": Rule(float, 0),
+    "ema.rampup": Rule(float, 0),
+    "augment.policy": Rule(str, among=("none",)),
+    "augment.p": Rule(float, among=(0.0,)),
+    "augment.target": Rule(float, among=(0.0,)),
+    "parallel.mode": Rule(str, among=("spmd",)),
+    "parallel.data": POSSIBLY_NONE,
+    "parallel.fsdp": Rule(int, among=(1,)),
+    "log_every": COUNT,
+    "sample_every": COUNT,
+    "evaluate_every": Rule(int, among=(0,)),
+    "checkpoint_every": COUNT,
+    "keep_checkpoints": COUNT,
+}
+
+# Their keys are names of penalties and fields of networks, checked where those are looked up.
+OPEN = ("penalties", "model.generator", "model.discriminator")
+
+# Keys that may change when a run goes on: they do not change what a step computes.
+CADENCE = (
+    "steps",
+    "log_every",
+    "sample_every",
+    "evaluate_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """The config that the file's `get_config()` returns, with overrides such as "steps=100".
+
+    Raises UserError for a file that is not there or does not run, an unknown key, or a value of
+    another type than the key's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = difflib.get_close_matches(path.stem, [p.stem for p in path.parent.glob("*.py")], n=1)
+        hint = f"; did you mean {path.parent / near[0]}.py?" if near else ""
+        raise UserError(f"--config: there is no file {path}{hint}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config: {path} is not a Python file (NAME.py)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config()
+    except Exception as error:
+        raise UserError(f"--config: {path} fails: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"--config: get_config() of {path} returns no ConfigDict")
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise UserError(f"--config.{key}: a value is missing; write --config.{key}=VALUE")
+        _override(config, key, value)
+    return config
+
+
+def _override(config: ConfigDict, key: str, text: str) -> None:
+    *parents, name = key.split(".")
+    if key not in RULES and not _is_open(key):
+        raise _unknown(key)
+    node = config
+    for parent in parents:
+        if parent not in node:
+            raise _unknown(key)
+        node = node[parent]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    rule = RULES.get(key)
+    if rule and rule.kind is str:
+        value = text
+    if rule and not rule.admits(value):
+        raise UserError(f"{key}: {text!r} is not allowed; it must be {rule}")
+    with node.ignore_type(), node.unlocked():
+        node[name] = value
+
+
+def flatten(config: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("data.name", value) for each leaf; an empty open section gives nothing."""
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def validate(config: ConfigDict) -> None:
+    """Raises UserError for the first key that is unknown, missing or has an impossible value.
+
+    Names (of a model, a loss, a data set) are checked where they are looked up.
+    """
+    leaves = dict(flatten(config))
+    for key in leaves:
+        if key not in RULES and not _is_open(key):
+            raise _unknown(key)
+    for key, rule in RULES.items():
+        if key not in leaves:
+            raise UserError(f"{key}: this key is missing; configs/default.py has it")
+        if not rule.admits(leaves[key]):
+            raise UserError(f"{key}: {leaves[key]!r} is not allowed; it must be {rule}")
+    for key in ("log_every", "sample_every", "checkpoint_every"):
+        if leaves[key] % leaves["steps_per_call"]:
+            raise UserError(
+                f"{key}: {leaves[key]} is not a multiple of steps_per_call, "
+                f"{leaves['steps_per_call']}"
+            )
+
+
+def _is_open(key: str) -> bool:
+    return key.startswith(tuple(f"{section}." for section in OPEN))
+
+
+def _unknown(key: str) -> UserError:
+    known = [*RULES, *OPEN]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = near or [k for k in known if k.split(".")[-1] == key.split(".")[-1]]
+    hint = f"; did you mean {near[0]}?" if near else "; configs/default.py lists all"
+    return UserError(f"{key}: there is no such key{hint}")
+
+
+def resolve(
+    config: ConfigDict, num_examples: int, image_shape: tuple[int, int, int], class_names: Sequence
+) -> ConfigDict:
+    """A copy of the config with all that follows from it and the data, under `derived`.
+
+    Raises UserError where config and data do not fit together.
+    """
+    if config.conditional and not class_names:
+        raise UserError(f"conditional: the data set {config.data.name} has no labels")
+    if config.batch_size > num_examples:
+        raise UserError(
+            f"batch_size: {config.batch_size:,} is more than the {num_examples:,} examples of "
+            f"{config.data.name} {config.data.split}"
+        )
+    images_per_step = config.n_critic * config.batch_size
+    resolved = ConfigDict(config.to_dict())
+    resolved.derived = ConfigDict(
+        {
+            "num_examples": num_examples,
+            "image_shape": list(image_shape),
+            "num_classes": len(class_names) if config.conditional else 0,
+            "class_names": list(class_names) if config.conditional else [],
+            "images_per_step": images_per_step,  # real images
+            "kimg": config.steps * images_per_step / 1000,
+            "epochs": config.steps * images_per_step / num_examples,
+        }
+    )
+    return resolved
+
+
+def tiny(config: ConfigDict) -> ConfigDict:
+    """The same experiment at a size for tests: a few steps of narrow networks on small batches."""
+    small = ConfigDict(config.to_dict())
+    small.steps = 4
+    small.batch_size = 8
+    small.z_dim = 8
+    small.steps_per_call = 2
+    small.log_every = small.sample_every = small.checkpoint_every = 2
+    for network in (small.model.generator, small.model.discriminator):
+        if "width" in network:
+            network.width = 4
+        if "features" in network:
+            network.features = (8,) * len(network.features)
+    return small

@@ -1,0 +1,176 @@
+"""From a config to what trains: the algorithm, the data, the compiled call; and back from a run.
+
+The config stops here and in the loop: everything below takes plain arguments.
+"""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+import jaxgan.algorithms
+import jaxgan.models
+from jaxgan import data, parallel
+from jaxgan.algorithms import player
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config import resolve, validate
+from jaxgan.errors import UserError, lookup
+from jaxgan.losses import LOSSES
+from jaxgan.penalties import PENALTIES
+from jaxgan.typing import Array, Int, Metrics, PyTree, UInt8
+
+# Modules of the two packages that are no model and no algorithm.
+_SHARED = {"layers", "player"}
+
+
+def prepare(config: ConfigDict) -> tuple[ConfigDict, data.Dataset]:
+    """The resolved config and its data set, both checked."""
+    validate(config)
+    dataset = data.load(config.data.name, config.data.split, config.data.image_size or None)
+    shape = (dataset.image_size, dataset.image_size, dataset.channels)
+    return resolve(config, len(dataset.images), shape, dataset.class_names), dataset
+
+
+def build(config: ConfigDict) -> Any:
+    """The algorithm that a resolved config describes."""
+    model = _module(jaxgan.models, config.model.name, "model.name")
+    algorithm = _module(jaxgan.algorithms, config.algorithm, "algorithm")
+    shape, num_classes = tuple(config.derived.image_shape), config.derived.num_classes
+    penalties = tuple(
+        (name, lookup(PENALTIES, name, "penalties"), weight)
+        for name, weight in config.penalties.items()
+    )
+    return algorithm.GAN(
+        generator=_network(
+            model.Generator, config, "generator", image_shape=shape, num_classes=num_classes
+        ),
+        discriminator=_network(
+            model.Discriminator, config, "discriminator", num_classes=num_classes
+        ),
+        generator_optimizer=player.make_optimizer(**config.optimizer.generator),
+        discriminator_optimizer=player.make_optimizer(**config.optimizer.discriminator),
+        loss=lookup(LOSSES, config.loss, "loss"),
+        penalties=penalties,
+        n_critic=config.n_critic,
+        batch_size=config.batch_size,
+        z_dim=config.z_dim,
+        num_classes=num_classes,
+        ema_halflife=config.ema.halflife_kimg * 1000,
+        ema_rampup=config.ema.rampup,
+    )
+
+
+def _module(package: ModuleType, name: str, key: str) -> ModuleType:
+    names = {m.name for m in pkgutil.iter_modules(package.__path__)} - _SHARED
+    full_name = lookup({n: f"{package.__name__}.{n}" for n in names}, name, key)
+    return importlib.import_module(full_name)
+
+
+def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived: Any) -> nn.Module:
+    fields = {f.name for f in dataclasses.fields(network)} - {"parent", "name", *derived}
+    chosen = config.model[role]
+    for field in chosen:
+        lookup(dict.fromkeys(fields), field, f"model.{role} ({config.model.name})")
+    freeze = lambda value: tuple(value) if isinstance(value, list) else value  # noqa: E731
+    return network(**derived, **{field: freeze(value) for field, value in chosen.items()})
+
+
+# --------------------------------------------------------------------------------------------------
+# Training
+
+
+def compile_call(
+    algorithm: Any,
+    mesh: Mesh,
+    state: PyTree,
+    images: UInt8[Array, "n h w c"],
+    labels: Int[Array, " n"] | None,
+    steps: int,
+) -> Callable:
+    """`call(state, images, labels, indices) -> (state, metrics)`: `steps` steps in one dispatch.
+
+    The data set stays on the devices as uint8; `indices` (int32 s k b) say which examples the K
+    minibatches of each step are. The state is donated; metrics are means over the steps.
+    """
+
+    def call(state, images, labels, indices: Int[Array, "s k b"]) -> tuple[PyTree, Metrics]:
+        def step(state, chosen):
+            batch = {"image": data.to_float(images[chosen])}
+            if labels is not None:
+                batch["label"] = labels[chosen]
+            return algorithm.step(state, batch)
+
+        state, metrics = jax.lax.scan(step, state, indices)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    same = parallel.replicated(mesh)
+    indices = jax.ShapeDtypeStruct(
+        (steps, algorithm.n_critic, algorithm.batch_size),
+        jnp.int32,
+        sharding=parallel.split(mesh, 2),
+    )
+    compiled = jax.jit(call, donate_argnums=0, out_shardings=same)
+    return compiled.lower(state, images, labels, indices).compile()
+
+
+def flops_per_step(algorithm: Any) -> float:
+    """Floating-point operations of one training step on one device, as XLA counts them."""
+
+    def flops(function: Callable, *arguments: PyTree) -> float:
+        return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
+
+    k, b = algorithm.n_critic, algorithm.batch_size
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    batch = {"image": jax.ShapeDtypeStruct((b, *algorithm.generator.image_shape), jnp.float32)}
+    if algorithm.num_classes:
+        batch["label"] = jax.ShapeDtypeStruct((b,), jnp.int32)
+    batches = jax.tree.map(lambda x: jax.ShapeDtypeStruct((k, *x.shape), x.dtype), batch)
+    step = flops(algorithm.step, state, batches)
+    if k == 1:
+        return step
+    # XLA counts the body of a loop once, and the discriminator's updates are a loop.
+    z = jax.ShapeDtypeStruct((b, algorithm.z_dim), jnp.float32)
+    update = (algorithm.update_discriminator, state.discriminator, state.generator, batch, z)
+    return step + (k - 1) * flops(*update)
+
+
+# --------------------------------------------------------------------------------------------------
+# A run's folder
+
+
+def load_run(workdir: Path, step: int | None = None) -> tuple[ConfigDict, Any, PyTree]:
+    """The resolved config, the algorithm and the trained state of the run in `workdir`.
+
+    `step`: which checkpoint; None is the newest. Raises UserError where there is none.
+    """
+    config = read_config(workdir)
+    algorithm = build(config)
+    like = jax.eval_shape(algorithm.init, jax.random.key(0))
+    folder = workdir / "checkpoints"
+    checkpoints = Checkpoints(folder) if folder.is_dir() else None
+    if checkpoints is None or not checkpoints.steps():
+        raise UserError(f"--workdir: {workdir} holds no checkpoint yet; train it for longer")
+    state = checkpoints.restore(step if step is not None else checkpoints.steps()[-1], like)
+    checkpoints.close()
+    return config, algorithm, state
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The resolved config that the run in `workdir` was started with."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise UserError(f"--workdir: {workdir} is not the folder of a run (it has no config.json)")
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error

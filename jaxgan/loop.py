@@ -1,0 +1,262 @@
+"""The training loop: data -> step -> write -> sample -> checkpoint.
+
+Whatever it does at a step is a function of the step alone, so that a run that was stopped and
+resumed passes through the same states, to the bit, as one that was not.
+"""
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import jaxgan
+from jaxgan import data, experiment, parallel, writer
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.config import CADENCE, flatten
+from jaxgan.errors import UserError
+from jaxgan.typing import Int, PyTree, UInt8
+
+
+def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
+    """Train what `config` describes in `workdir`, or go on with the run that is there.
+
+    Returns the exit code: 0, or 128 + the number of the signal that stopped it. Raises UserError.
+    """
+    config, dataset = experiment.prepare(config)
+    algorithm = experiment.build(config)
+    mesh = parallel.make_mesh(config.parallel.data, config.batch_size)
+    with jax.set_mesh(mesh):
+        if dry_run:
+            print(json.dumps(config.to_dict(), indent=2))
+            print(_summary(config, algorithm, mesh))
+            flops = experiment.flops_per_step(algorithm)
+            print(f"one step: {flops / 1e9:.2f} GFLOP on each device, compiled by XLA")
+            return 0
+        _claim(workdir, config)
+        checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
+        try:
+            return _train(config, workdir, dataset, algorithm, mesh, checkpoints)
+        finally:
+            checkpoints.close()
+
+
+def _train(config, workdir, dataset, algorithm, mesh, checkpoints) -> int:
+    same = parallel.replicated(mesh)
+    state, step = _initial_state(config, algorithm, checkpoints, same)
+    if step >= config.steps:
+        print(f"This run is finished: {step:,} steps. For more, add --config.steps={2 * step}.")
+        return _farewell(workdir, step)
+    print(_summary(config, algorithm, mesh))
+    if step:
+        print(f"going on from step {step:,} of {config.steps:,}")
+
+    images = jax.device_put(dataset.images, same)
+    labels = jax.device_put(dataset.labels, same) if config.conditional else None
+    draw_grid = _grid_drawer(config, algorithm)
+    calls: dict[int, Callable] = {}  # the compiled program for each number of steps
+    output = writer.Writer(workdir, step)
+    progress = writer.Progress(step, config.steps)
+    clock, first = None, step
+    pending = None
+    with _stop_signal() as stopped:
+        while step < config.steps and not stopped():
+            count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
+            if count not in calls:
+                calls[count] = _compile(progress, algorithm, mesh, state, images, labels, count)
+                clock = clock or _Clock(config, step, output.seconds)
+            chosen = _indices(config, step, count)
+            state, metrics = calls[count](
+                state, images, labels, jax.device_put(chosen, parallel.split(mesh, 2))
+            )
+            step += count
+            jax.block_until_ready(pending)  # one call runs, the next is in line, no more
+            pending = metrics
+
+            last = step == config.steps
+            if step % config.log_every == 0 or last or step == first + count:
+                values = clock.line(step, jax.device_get(metrics))
+                progress.metrics(values, clock.seconds_left(step))
+                if step % config.log_every == 0 or last:  # the first call's are for the user only
+                    output.metrics(values)
+            if step % config.sample_every == 0 or last:
+                output.samples(step, draw_grid(state))
+            if step % config.checkpoint_every == 0 or last:
+                checkpoints.save(step, state)
+            progress.update(step)
+    progress.close()
+    output.close()
+    checkpoints.save(step, state)
+    checkpoints.close()
+    writer.write_curves(workdir)
+    if step < config.steps:
+        print(f"stopped after step {step:,}; the checkpoint is written.")
+        print("The same command again goes on from there.")
+        return 128 + stopped()
+    print(f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {clock.seconds / 60:.1f} min.")
+    return _farewell(workdir, step)
+
+
+# --------------------------------------------------------------------------------------------------
+# The run's folder and state
+
+
+def _claim(workdir: Path, config: ConfigDict) -> None:
+    """Make `workdir` the folder of this run, or see that it is; config.json is written there."""
+    path = workdir / "config.json"
+    if path.exists():
+        _compare(workdir, experiment.read_config(workdir), config)
+    elif workdir.is_dir() and any(workdir.iterdir()):
+        raise UserError(f"--workdir: {workdir} holds other files and no run; name another folder")
+    try:
+        (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir: {workdir} cannot be made: {error.strerror}") from error
+    writer.write_json(path, config.to_dict())
+
+
+def _compare(workdir: Path, there: ConfigDict, here: ConfigDict) -> None:
+    old = dict(flatten(there))
+    new = dict(flatten(ConfigDict(json.loads(json.dumps(here.to_dict())))))
+    free = {*CADENCE, "derived.kimg", "derived.epochs"}
+    differing = [key for key in {**old, **new} if key not in free and old.get(key) != new.get(key)]
+    if differing:
+        listed = ", ".join(f"{k} ({old.get(k)} there, {new.get(k)} here)" for k in differing)
+        raise UserError(
+            f"--workdir: {workdir} holds a run with other settings: {listed}; "
+            f"name another --workdir, or go on with that run's settings"
+        )
+
+
+def _initial_state(config, algorithm, checkpoints: Checkpoints, sharding) -> tuple[PyTree, int]:
+    """The newest checkpoint's state, or a fresh one; and its step."""
+    init = jax.jit(algorithm.init, out_shardings=sharding)
+    key = jax.random.key(config.seed)
+    if not checkpoints.steps():
+        return init(key), 0
+    step = checkpoints.steps()[-1]
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(init, key),
+    )
+    return checkpoints.restore(step, like), step
+
+
+def _indices(config: ConfigDict, step: int, count: int) -> Int[np.ndarray, "s k b"]:
+    """Which examples steps `step` to `step + count - 1` see."""
+    size = config.derived.images_per_step
+    chosen = data.indices(config.seed, step * size, count * size, config.derived.num_examples)
+    return chosen.reshape(count, config.n_critic, config.batch_size)
+
+
+def _grid_drawer(
+    config: ConfigDict, algorithm: Any
+) -> Callable[[PyTree], UInt8[np.ndarray, "h w c"]]:
+    """A function that draws the state's samples of fixed latents; one row a class, if any."""
+    rows, columns = min(config.derived.num_classes, 20) or 8, 10 if config.conditional else 8
+    labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
+    key = jax.random.fold_in(jax.random.key(config.seed), 3)  # init has taken 0 to 2
+    sample = jax.jit(lambda state: data.to_uint8(algorithm.sample(state, key, labels)))
+    return lambda state: writer.grid(np.asarray(sample(state)), columns)
+
+
+# --------------------------------------------------------------------------------------------------
+# What the user reads
+
+
+def _summary(config: ConfigDict, algorithm: Any, mesh: jax.sharding.Mesh) -> str:
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+    device = mesh.devices.flat[0]
+    shape = " x ".join(map(str, config.derived.image_shape))
+    classes = f", {config.derived.num_classes} classes" if config.conditional else ""
+    return (
+        f"jaxgan {jaxgan.__version__} on {mesh.size} x {device.device_kind} ({device.platform})\n"
+        f"data: {config.data.name} {config.data.split}, {config.derived.num_examples:,} images of "
+        f"{shape}{classes}\n"
+        f"model: {config.model.name}, generator {count(state.generator.params):,} parameters, "
+        f"discriminator {count(state.discriminator.params):,}\n"
+        f"training: {config.steps:,} steps of {config.derived.images_per_step} images, "
+        f"{config.derived.epochs:.1f} epochs"
+    )
+
+
+def _compile(progress: writer.Progress, *arguments: Any) -> Callable:
+    start = time.perf_counter()
+    call = experiment.compile_call(*arguments)
+    progress.say(f"compiled {arguments[-1]} steps in {time.perf_counter() - start:.1f} s")
+    return call
+
+
+def _farewell(workdir: Path, step: int) -> int:
+    print(f"pictures: {workdir / 'samples' / f'{step:08d}.png'}, {workdir / 'curves.png'}")
+    print(f"next: python -m jaxgan sample --workdir {workdir} --num 64 --out samples.png")
+    return 0
+
+
+class _Clock:
+    """Wall time of training, without the first compilation, over all sessions of the run."""
+
+    def __init__(self, config: ConfigDict, step: int, earlier: float):
+        self.config, self.earlier = config, earlier
+        self.start = self.mark = time.perf_counter()
+        self.start_step = self.mark_step = step
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier + time.perf_counter() - self.start
+
+    def line(self, step: int, metrics: dict[str, np.ndarray]) -> dict[str, float]:
+        """What metrics.jsonl says of `step`; the speed is that since the last line."""
+        now, size = time.perf_counter(), self.config.derived.images_per_step
+        speed = (step - self.mark_step) * size / (now - self.mark)
+        self.mark, self.mark_step = now, step
+        return {
+            "step": step,
+            "kimg": step * size / 1000,
+            "seconds": round(self.seconds, 3),
+            **{name: float(value) for name, value in metrics.items()},
+            "images_per_second": round(speed, 1),
+        }
+
+    def seconds_left(self, step: int) -> float:
+        elapsed = time.perf_counter() - self.start
+        return elapsed / (step - self.start_step) * (self.config.steps - step)
+
+
+@contextlib.contextmanager
+def _stop_signal() -> Iterator[Callable[[], int]]:
+    """Yields a function that tells the number of the stop signal received, 0 if none.
+
+    The first Ctrl-C or SIGTERM is only noted, for the loop to end cleanly; the second one ends the
+    process as usual.
+    """
+    received = 0
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()  # only there can signals be handled
+    usual = {number: signal.getsignal(number) for number in numbers}
+
+    def note(number, frame):
+        nonlocal received
+        received = number
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+        print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)

@@ -1,0 +1,38 @@
+"""Array aliases and the legend of the letters in their shapes.
+
+    b  examples in a batch          h w c  height, width and channels of an image
+    k  discriminator updates        i o    input and output channels of a layer
+    z  latent dimensions            n      examples in a data set
+    s  training steps in one call   d      features of a layer
+
+Shapes in annotations are checked by beartype in the tests only; at run time they are documentation.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, Key, PyTree, UInt8, UInt32
+
+Params = PyTree  # trainable arrays of one network
+Stats = PyTree  # its other variables: BatchNorm moments
+Metrics = dict[str, Array]  # scalars of one step
+Batch = dict[
+    str, Array
+]  # image: float32 b h w c in [-1, 1]; label: int32 b, where there are labels
+
+__all__ = [
+    "Any",
+    "Array",
+    "Batch",
+    "Float",
+    "Float32",
+    "Int",
+    "Key",
+    "Metrics",
+    "Params",
+    "PyTree",
+    "Stats",
+    "UInt8",
+    "UInt32",
+    "np",
+]
