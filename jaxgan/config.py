@@ -24,10 +24,10 @@ class Rule(NamedTuple):
     among: tuple[Any, ...] = ()
 
     def admits(self, value: Any) -> bool:
-        kinds = (int, float) if self.kind is float else (self.kind,)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
+        right = type(value) is self.kind or (self.kind is float and type(value) is int)
+        if not right:
             return False
-        return (
+        return bool(
             (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
             and (not self.among or value in self.among)

@@ -6,6 +6,7 @@ The config stops here and in the loop: everything below takes plain arguments.
 import dataclasses
 import importlib
 import json
+import math
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
@@ -127,7 +128,8 @@ def flops_per_step(algorithm: Any) -> float:
     """Floating-point operations of one training step on one device, as XLA counts them."""
 
     def flops(function: Callable, *arguments: PyTree) -> float:
-        return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
+        analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
+        return (analysis or {}).get("flops", math.nan)  # a platform may not tell
 
     k, b = algorithm.n_critic, algorithm.batch_size
     state = jax.eval_shape(algorithm.init, jax.random.key(0))

@@ -66,14 +66,14 @@ def _train(config, workdir, dataset, algorithm, mesh, checkpoints) -> int:
     calls: dict[int, Callable] = {}  # the compiled program for each number of steps
     output = writer.Writer(workdir, step)
     progress = writer.Progress(step, config.steps)
-    clock, first = None, step
+    clock, first = _Clock(config, step, output.seconds), step
     pending = None
     with _stop_signal() as stopped:
         while step < config.steps and not stopped():
             count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
             if count not in calls:
-                calls[count] = _compile(progress, algorithm, mesh, state, images, labels, count)
-                clock = clock or _Clock(config, step, output.seconds)
+                with clock.stopped():
+                    calls[count] = _compile(progress, algorithm, mesh, state, images, labels, count)
             chosen = _indices(config, step, count)
             state, metrics = calls[count](
                 state, images, labels, jax.device_put(chosen, parallel.split(mesh, 2))
@@ -204,12 +204,19 @@ def _farewell(workdir: Path, step: int) -> int:
 
 
 class _Clock:
-    """Wall time of training, without the first compilation, over all sessions of the run."""
+    """Wall time of training, without compilation, over all sessions of the run."""
 
     def __init__(self, config: ConfigDict, step: int, earlier: float):
         self.config, self.earlier = config, earlier
-        self.start = self.mark = time.perf_counter()
         self.start_step = self.mark_step = step
+        self.start = self.mark = time.perf_counter()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.start += time.perf_counter() - begin
+        self.mark += time.perf_counter() - begin
 
     @property
     def seconds(self) -> float:
@@ -241,10 +248,9 @@ def _stop_signal() -> Iterator[Callable[[], int]]:
     process as usual.
     """
     received = 0
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():
-        numbers = ()  # only there can signals be handled
-    usual = {number: signal.getsignal(number) for number in numbers}
+    usual = {}
+    if threading.current_thread() is threading.main_thread():  # only there are signals handled
+        usual = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number, frame):
         nonlocal received

@@ -175,9 +175,9 @@ class GAN:
             z = jax.random.normal(key, shape)
         else:
             z = jax.random.truncated_normal(key, -truncation, truncation, shape)
-        labels = labels if self.num_classes else None
+        inputs = z, labels if self.num_classes else None
         ema = state.ema
-        return player.apply(self.generator, ema.params, ema.stats, z, labels, train=False)[0]
+        return player.apply(self.generator, ema.params, ema.stats, *inputs, train=False)[0]
 
     def latents(self, key: Key[Array, ""]) -> Float[Array, "b z"]:
         return parallel.constrain_batch(jax.random.normal(key, (self.batch_size, self.z_dim)))

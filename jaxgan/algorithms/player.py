@@ -41,10 +41,9 @@ def apply(
 ) -> tuple[Array, Stats]:
     """The network's output and its stats afterwards (unchanged unless `train`)."""
     variables = {"params": params, **stats}
-    if not train:
-        return module.apply(variables, *inputs, train=False), stats
-    output, updated = module.apply(variables, *inputs, train=True, mutable=list(stats))
-    return output, dict(updated)
+    mutable = list(stats) if train else []
+    output, updated = module.apply(variables, *inputs, train=train, mutable=mutable)
+    return output, dict(updated) if train else stats
 
 
 def update(
@@ -68,9 +67,8 @@ def average(
     With `rampup` the half-life is at most that fraction of the images seen (StyleGAN2's code), so
     that the first averages forget the initial weights. `per_step`: images in one step.
     """
-    if rampup:
-        halflife = jnp.minimum(halflife, rampup * images)
-    decay = 0.5 ** (per_step / jnp.maximum(halflife, 1e-8))
+    reached = jnp.minimum(halflife, rampup * images) if rampup else halflife
+    decay = 0.5 ** (per_step / jnp.maximum(reached, 1e-8))
     mix = lambda old, new: decay * old + (1 - decay) * new  # noqa: E731
     return Average(
         params=jax.tree.map(mix, ema.params, player.params),

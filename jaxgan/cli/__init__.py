@@ -1,5 +1,6 @@
 """The command line. `python -m jaxgan VERB`; what it shares with train.py is here."""
 
+import itertools
 import sys
 from collections.abc import Callable
 
@@ -30,6 +31,5 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
         elif separator:
             overrides.append(f"{name.removeprefix(prefix)}={value}")
         else:
-            value = next(rest, None)
-            overrides.append(name.removeprefix(prefix) + ("" if value is None else f"={value}"))
+            overrides.append("=".join([name.removeprefix(prefix), *itertools.islice(rest, 1)]))
     return own, overrides

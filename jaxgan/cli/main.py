@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"jaxgan {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, module in VERBS.items():
-        summary, _, details = module.__doc__.partition("\n\n")
+        summary, _, details = (module.__doc__ or "").partition("\n\n")
         verb = verbs.add_parser(
             name,
             help=summary.rstrip("."),

@@ -76,7 +76,7 @@ def _labels(arguments: argparse.Namespace, config):
 
     names, count = list(config.derived.class_names), config.derived.num_classes
     if arguments.labels is None:
-        chosen = range(max(count, 1))
+        chosen = list(range(max(count, 1)))
     elif not count:
         raise UserError(f"--labels: the model in {arguments.workdir} is unconditional")
     else:

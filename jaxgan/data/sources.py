@@ -71,9 +71,10 @@ def _prepared(folder: Path, split: str, image_size: int | None) -> Dataset:
 
 def _decode(encoded: bytes, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
     with Image.open(io.BytesIO(encoded)) as image:
-        if image_size and image.size != (image_size, image_size):
-            image = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
-        return np.atleast_3d(np.asarray(image))
+        if not image_size or image.size == (image_size, image_size):
+            return np.atleast_3d(np.asarray(image))
+        resized = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
+        return np.atleast_3d(np.asarray(resized))
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgan.errors import UserError
-from jaxgan.models.layers import Conv, ConvTranspose, LabelledLatent, Logit, normal_init, normalise
+from jaxgan.models.layers import Conv, ConvTranspose, LabelledLatent, Logit, initializer, normalise
 from jaxgan.typing import Array, Float, Int
 
 
@@ -34,14 +34,14 @@ class Generator(nn.Module):
         self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, "b h w c"]:
         base, levels = pyramid(self.image_shape[0])
-        biased = self.norm == "none"
+        biased, init = self.norm == "none", initializer(self.norm)
         x = LabelledLatent(self.num_classes, self.embedding)(z, labels)
         features = self.width * 2 ** (levels - 1)
-        x = nn.Dense(base * base * features, use_bias=biased, kernel_init=normal_init)(x)
+        x = nn.Dense(base * base * features, use_bias=biased, kernel_init=init)(x)
         x = x.reshape(-1, base, base, features)
         x = nn.relu(normalise(self.norm, x, train))
         for level in reversed(range(levels - 1)):
-            x = ConvTranspose(self.width * 2**level, 4, use_bias=biased)(x)
+            x = ConvTranspose(self.width * 2**level, 4, use_bias=biased, kernel_init=init)(x)
             x = nn.relu(normalise(self.norm, x, train))
         return jnp.tanh(ConvTranspose(self.image_shape[2], 4)(x))
 
@@ -57,13 +57,14 @@ class Discriminator(nn.Module):
         self, x: Float[Array, "b h w c"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, " b"]:
         b, h, w, _ = x.shape
-        levels = math.ceil(math.log2(h / 4))  # down to 4 x 4 or the like
+        levels = math.ceil(math.log2(h / 4))  # down to 3 or 4 pixels along a side
+        init = initializer(self.norm)
         if self.num_classes and self.conditioning == "concat":
             plane = nn.Embed(self.num_classes, h * w)(labels)
             x = jnp.concatenate([x, plane.reshape(b, h, w, 1)], -1)
         for level in range(levels):
             biased = self.norm == "none" or level == 0
-            x = Conv(self.width * 2**level, 4, 2, use_bias=biased)(x)
+            x = Conv(self.width * 2**level, 4, 2, use_bias=biased, kernel_init=init)(x)
             if level > 0:
                 x = normalise(self.norm, x, train)
             x = nn.leaky_relu(x, 0.2)

@@ -59,6 +59,11 @@ def normalise(norm: str, x: Array, train: bool) -> Array:
     return lookup(NORMS, norm, "norm")(x, train)
 
 
+def initializer(norm: str) -> Callable:
+    """The paper's small weights where a normalisation follows, He et al. 2015's where none does."""
+    return nn.initializers.he_normal() if norm == "none" else normal_init
+
+
 NORMS = {
     "batch": lambda x, train: nn.BatchNorm(use_running_average=not train, momentum=0.9)(x),
     "none": lambda x, train: x,
@@ -83,6 +88,10 @@ class LabelledLatent(nn.Module):
         return jnp.concatenate([z, embedding(labels)], -1)
 
 
+# How the discriminator learns the label: whether by a term of its last layer, or with its input.
+CONDITIONINGS = {"concat": False, "projection": True}
+
+
 class Logit(nn.Module):
     """The discriminator's last layer, a linear map of its features.
 
@@ -97,8 +106,9 @@ class Logit(nn.Module):
     def __call__(
         self, x: Float[Array, "b d"], labels: Int[Array, " b"] | None
     ) -> Float[Array, " b"]:
+        projected = lookup(CONDITIONINGS, self.conditioning, "conditioning")
         logits = nn.Dense(1, kernel_init=normal_init)(x)[:, 0]
-        if self.num_classes and self.conditioning == "projection":
+        if self.num_classes and projected:
             embedding = nn.Embed(self.num_classes, x.shape[-1], embedding_init=normal_init)
             logits = logits + jnp.sum(embedding(labels) * x, -1)
         return logits

@@ -64,8 +64,10 @@ def conv_transpose(
 
 def _pads(x_shape, kernel_shape, stride: int, padding: int | Pads | None) -> Pads:
     if padding is None:
-        pads = lax.padtype_to_pads(x_shape[1:3], kernel_shape[:2], (stride, stride), "SAME")
-        return tuple(pads[0]), tuple(pads[1])
+        rows, columns = lax.padtype_to_pads(
+            x_shape[1:3], kernel_shape[:2], (stride, stride), "SAME"
+        )
+        return (rows[0], rows[1]), (columns[0], columns[1])
     if isinstance(padding, int):
         return (padding, padding), (padding, padding)
     return padding
