@@ -3,9 +3,9 @@
 import argparse
 
 from jaxgan import __version__, cli
-from jaxgan.cli import sample
+from jaxgan.cli import evaluate, sample
 
-VERBS = {"sample": sample}
+VERBS = {"sample": sample, "evaluate": evaluate}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     config, algorithm, state = experiment.load_run(arguments.workdir, arguments.step)
     labels = _labels(arguments, config)
-    images = _draw(algorithm, state, labels, arguments)
+    images = draw(algorithm, state, labels, arguments.seed, arguments.truncation)
     _write(out, images, labels, bool(config.derived.num_classes))
     print(f"{len(images):,} images of step {int(state.step):,}: {out}")
     return 0
@@ -90,7 +90,7 @@ def _labels(arguments: argparse.Namespace, config):
     return np.resize(np.array(chosen, np.int32), arguments.num)
 
 
-def _draw(algorithm, state, labels, arguments: argparse.Namespace):
+def draw(algorithm, state, labels, seed: int, truncation: float | None = None):
     """uint8 images n h w c, drawn in chunks of one size, each from a key of its own."""
     import jax
     import jax.numpy as jnp
@@ -100,15 +100,14 @@ def _draw(algorithm, state, labels, arguments: argparse.Namespace):
     from jaxgan import data
 
     @jax.jit
-    def draw(state, key, labels):
-        images = algorithm.sample(state, key, labels, truncation=arguments.truncation)
-        return data.to_uint8(images)
+    def draw_chunk(state, key, labels):
+        return data.to_uint8(algorithm.sample(state, key, labels, truncation=truncation))
 
-    key = jax.random.key(arguments.seed)
+    key = jax.random.key(seed)
     chunks = math.ceil(len(labels) / CHUNK)
     padded = np.resize(labels, (chunks, CHUNK))
     images = [
-        np.asarray(draw(state, jax.random.fold_in(key, n), jnp.asarray(padded[n])))
+        np.asarray(draw_chunk(state, jax.random.fold_in(key, n), jnp.asarray(padded[n])))
         for n in tqdm.trange(chunks, unit="chunk", disable=None if chunks > 1 else True)
     ]
     return np.concatenate(images)[: len(labels)]

@@ -12,8 +12,6 @@ encoding to Pillow; the compression is left to the zstd inside array_record.
 """
 
 import argparse
-import gzip
-import math
 import os
 import struct
 import tempfile
@@ -26,6 +24,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
+from jaxgan.data.sources import load_idx
 from jaxgan.errors import UserError
 from jaxgan.typing import UInt8
 
@@ -62,39 +61,6 @@ NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FO
 DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT
 OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
-
-
-def read_idx(folder: Path, name: str, ndim: int) -> UInt8[np.ndarray, "..."]:
-    """The unsigned bytes of the IDX file `name`, or else `name`.gz, as an array of `ndim` axes.
-
-    The format: 0, 0, the type (8 is uint8), the number of axes; the size of each axis as a
-    big-endian uint32; the data. Raises UserError, naming the file, where it is missing, corrupt,
-    truncated or of another kind. Source: http://yann.lecun.com/exdb/mnist.
-    """
-    path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
-    if path is None:
-        raise UserError(f"{folder}: there is neither {name} nor {name}.gz in this folder")
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
-    magic, start = bytes([0, 0, 8, ndim]), 4 + 4 * ndim
-    if content[:4] != magic:
-        raise UserError(
-            f"{path}: not an IDX file of unsigned bytes with {ndim} axes: "
-            f"it should begin with {magic.hex()}, not with '{content[:4].hex()}'"
-        )
-    if len(content) < start:
-        raise UserError(f"{path}: truncated: it ends within its header")
-    shape = struct.unpack(f">{ndim}I", content[4:start])
-    if len(content) - start != math.prod(shape):
-        raise UserError(
-            f"{path}: truncated or corrupt: its header says {shape}, which is "
-            f"{math.prod(shape)} bytes, but {len(content) - start} bytes follow"
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def encode_png(image: UInt8[np.ndarray, "h w"]) -> bytes:
@@ -171,20 +137,19 @@ class FashionMnistMini(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         return {
             "train": self._generate_examples("train", per_class=1000),
-            "test": self._generate_examples("t10k", per_class=200),
+            "test": self._generate_examples("test", per_class=200),
         }
 
-    def _generate_examples(self, prefix: str, per_class: int) -> Iterator[tuple[int, dict]]:
-        images = read_idx(self.source, f"{prefix}-images-idx3-ubyte", ndim=3)
-        labels = read_idx(self.source, f"{prefix}-labels-idx1-ubyte", ndim=1)
+    def _generate_examples(self, split: str, per_class: int) -> Iterator[tuple[int, dict]]:
+        images, labels = load_idx(self.source, split)
         chosen = [np.flatnonzero(labels == c)[:per_class] for c in range(len(CLASS_NAMES))]
-        if images.shape != (len(labels), 28, 28) or min(map(len, chosen)) < per_class:
+        if images.shape[1:] != (28, 28, 1) or min(map(len, chosen)) < per_class:
             raise UserError(
-                f"{self.source}: the {prefix} files are not Fashion-MNIST's: there should be one "
-                f"28 x 28 image a label, and at least {per_class} of each class"
+                f"{self.source}: the {split} files are not Fashion-MNIST's: there should be images "
+                f"of 28 x 28 pixels, at least {per_class} of each class"
             )
         for i in np.sort(np.concatenate(chosen)):
-            yield int(i), {"image": encode_png(images[i]), "label": int(labels[i])}
+            yield int(i), {"image": encode_png(images[i, ..., 0]), "label": int(labels[i])}
 
     def _example_writer(self) -> tfds.core.ExampleWriter:
         return ReproducibleWriter(self.info.file_format)

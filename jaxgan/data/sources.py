@@ -16,7 +16,8 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from jaxgan.errors import lookup
+from jaxgan.data.idx import read_idx
+from jaxgan.errors import UserError, lookup
 from jaxgan.typing import Int, UInt8
 
 
@@ -50,6 +51,21 @@ def load(name: str, split: str = "train", image_size: int | None = None) -> Data
     Raises UserError where the data set or its split does not exist.
     """
     return lookup(DATASETS, name, "data.name")(split, image_size)
+
+
+def load_idx(
+    folder: Path, split: str
+) -> tuple[UInt8[np.ndarray, "n h w 1"], Int[np.ndarray, " n"]]:
+    """Images and labels of the IDX files of MNIST or its kin; `split` is "train" or "test".
+
+    Raises UserError, naming the file, where one is missing or corrupt.
+    """
+    prefix = {"train": "train", "test": "t10k"}[split]
+    images = read_idx(folder, f"{prefix}-images-idx3-ubyte", ndim=3)
+    labels = read_idx(folder, f"{prefix}-labels-idx1-ubyte", ndim=1)
+    if len(images) != len(labels):
+        raise UserError(f"{folder}: {len(images):,} {split} images, but {len(labels):,} labels")
+    return images[..., None], labels.astype(np.int32)
 
 
 def _prepared(folder: Path, split: str, image_size: int | None) -> Dataset:

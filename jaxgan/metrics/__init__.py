@@ -1,0 +1,1 @@
+"""Metrics: pure functions of images, labels and features, with their protocol in the docstring."""
