@@ -46,6 +46,7 @@ COUNT = Rule(int, 1)
 POSSIBLY_NONE = Rule(int, 0)
 TEXT = Rule(str)
 FRACTION = Rule(float, 0, 1)
+WEIGHT = Rule(float, 0)
 
 RULES: dict[str, Rule] = {
     "seed": Rule(int, 0, 2**32 - 1),
@@ -141,11 +142,11 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
     *parents, name = key.split(".")
     if key not in RULES and not _is_open(key):
         raise _unknown(key)
-    node = config
+    node: Any = config
     for parent in parents:
-        if parent not in node:
-            raise _unknown(key)
-        node = node[parent]
+        node = node.get(parent) if isinstance(node, ConfigDict) else None
+    if not isinstance(node, ConfigDict):
+        raise _unknown(key)
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -159,7 +160,7 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
         node[name] = value
 
 
-def flatten(config: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(config: Mapping | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """("data.name", value) for each leaf; an empty open section gives nothing."""
     for name, value in config.items():
         if isinstance(value, Mapping | ConfigDict):
@@ -182,6 +183,9 @@ def validate(config: ConfigDict) -> None:
             raise UserError(f"{key}: this key is missing; configs/default.py has it")
         if not rule.admits(leaves[key]):
             raise UserError(f"{key}: {leaves[key]!r} is not allowed; it must be {rule}")
+    for key, value in leaves.items():
+        if key.startswith("penalties.") and not WEIGHT.admits(value):
+            raise UserError(f"{key}: {value!r} is not allowed; it must be {WEIGHT}")
     for key in ("log_every", "sample_every", "checkpoint_every"):
         if leaves[key] % leaves["steps_per_call"]:
             raise UserError(
@@ -195,6 +199,8 @@ def _is_open(key: str) -> bool:
 
 
 def _unknown(key: str) -> UserError:
+    if key in OPEN:
+        return UserError(f"{key}: this is a section; set what is in it, as in {key}.NAME=VALUE")
     known = [*RULES, *OPEN]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     near = near or [k for k in known if k.split(".")[-1] == key.split(".")[-1]]

@@ -66,8 +66,8 @@ def build(config: ConfigDict) -> Any:
         batch_size=config.batch_size,
         z_dim=config.z_dim,
         num_classes=num_classes,
-        ema_halflife=config.ema.halflife_kimg * 1000,
-        ema_rampup=config.ema.rampup,
+        ema_halflife=config.ema.halflife_kimg * 1000.0,
+        ema_rampup=float(config.ema.rampup),
     )
 
 
@@ -80,8 +80,14 @@ def _module(package: ModuleType, name: str, key: str) -> ModuleType:
 def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived: Any) -> nn.Module:
     fields = {f.name for f in dataclasses.fields(network)} - {"parent", "name", *derived}
     chosen = config.model[role]
-    for field in chosen:
+    for field, value in chosen.items():
         lookup(dict.fromkeys(fields), field, f"model.{role} ({config.model.name})")
+        kind = type(getattr(network, field))  # of the default
+        if not isinstance(value, {tuple: tuple | list, float: float | int}.get(kind, kind)):
+            raise UserError(
+                f"model.{role}.{field}: {value!r} is not allowed; it must be a {kind.__name__}, "
+                f"such as {getattr(network, field)!r}"
+            )
     freeze = lambda value: tuple(value) if isinstance(value, list) else value  # noqa: E731
     return network(**derived, **{field: freeze(value) for field, value in chosen.items()})
 
@@ -173,6 +179,9 @@ def read_config(workdir: Path) -> ConfigDict:
     if not path.is_file():
         raise UserError(f"--workdir: {workdir} is not the folder of a run (it has no config.json)")
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(config, dict) or "derived" not in config:
+        raise UserError(f"--workdir: {workdir} is not the folder of a run (see its config.json)")
+    return ConfigDict(config)

@@ -36,27 +36,28 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     algorithm = experiment.build(config)
     mesh = parallel.make_mesh(config.parallel.data, config.batch_size)
     with jax.set_mesh(mesh):
+        summary = _summary(config, algorithm, mesh)  # finds impossible networks before a file is
         if dry_run:
             print(json.dumps(config.to_dict(), indent=2))
-            print(_summary(config, algorithm, mesh))
+            print(summary)
             flops = experiment.flops_per_step(algorithm)
             print(f"one step: {flops / 1e9:.2f} GFLOP on each device, compiled by XLA")
             return 0
         _claim(workdir, config)
         checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
         try:
-            return _train(config, workdir, dataset, algorithm, mesh, checkpoints)
+            return _train(config, workdir, dataset, algorithm, mesh, checkpoints, summary)
         finally:
             checkpoints.close()
 
 
-def _train(config, workdir, dataset, algorithm, mesh, checkpoints) -> int:
+def _train(config, workdir, dataset, algorithm, mesh, checkpoints, summary) -> int:
     same = parallel.replicated(mesh)
     state, step = _initial_state(config, algorithm, checkpoints, same)
     if step >= config.steps:
         print(f"This run is finished: {step:,} steps. For more, add --config.steps={2 * step}.")
         return _farewell(workdir, step)
-    print(_summary(config, algorithm, mesh))
+    print(summary)
     if step:
         print(f"going on from step {step:,} of {config.steps:,}")
 
@@ -222,7 +223,7 @@ class _Clock:
     def seconds(self) -> float:
         return self.earlier + time.perf_counter() - self.start
 
-    def line(self, step: int, metrics: dict[str, np.ndarray]) -> dict[str, float]:
+    def line(self, step: int, metrics: dict[str, Any]) -> dict[str, int | float]:
         """What metrics.jsonl says of `step`; the speed is that since the last line."""
         now, size = time.perf_counter(), self.config.derived.images_per_step
         speed = (step - self.mark_step) * size / (now - self.mark)

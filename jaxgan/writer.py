@@ -70,7 +70,7 @@ class Writer:
 
         self._board = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
 
-    def metrics(self, values: dict[str, float]) -> None:
+    def metrics(self, values: dict[str, int | float]) -> None:
         """One line. `values` begins with step."""
         self._file.write(json.dumps(values) + "\n")
         self._file.flush()
@@ -136,7 +136,7 @@ class Progress:
     def update(self, step: int) -> None:
         self._bar.update(step - self._bar.n)
 
-    def metrics(self, values: dict[str, float], seconds_left: float) -> None:
+    def metrics(self, values: dict[str, int | float], seconds_left: float) -> None:
         losses = {name: f"{values[name]:.3f}" for name in ("d_loss", "g_loss")}
         speed = f"{values['images_per_second']:,.0f} images/s"
         if self._bar.disable:

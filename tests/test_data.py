@@ -20,6 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 from jaxgan import data
 from jaxgan.data import builders
+from jaxgan.data.idx import read_idx
 from jaxgan.errors import UserError
 
 SOURCE = Path(os.environ.get("JAXGAN_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
@@ -182,7 +183,7 @@ IDX = struct.pack(">4B2I", 0, 0, 8, 2, 2, 3) + bytes(range(6))
 @pytest.mark.parametrize(("name", "content"), [("x", IDX), ("x.gz", gzip.compress(IDX))])
 def test_read_idx(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    np.testing.assert_array_equal(builders.read_idx(tmp_path, "x", ndim=2), [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(read_idx(tmp_path, "x", ndim=2), [[0, 1, 2], [3, 4, 5]])
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_read_idx(tmp_path, name, content):
 def test_read_idx_names_the_bad_file(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        builders.read_idx(tmp_path, "x", ndim=2)
+        read_idx(tmp_path, "x", ndim=2)
     place = tmp_path if name == "y" else tmp_path / name
     assert str(error.value).startswith(f"{place}: ")
 

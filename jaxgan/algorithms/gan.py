@@ -15,6 +15,7 @@ the generator's moving average. What the paper leaves open:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -30,8 +31,10 @@ from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params
 
 
 class GANState(struct.PyTreeNode):
-    step: Int[Array, ""]
-    key: Key[Array, ""]
+    """All that training changes. Trees of shapes and of shardings have this structure too."""
+
+    step: Any  # int32 scalar
+    key: Any  # a typed key, never split
     generator: Player
     discriminator: Player
     ema: Average
@@ -92,7 +95,7 @@ class GAN:
         ema = player.average(
             state.ema,
             generator,
-            images=state.step * per_step,
+            images=state.step.astype(jnp.float32) * per_step,
             per_step=per_step,
             halflife=self.ema_halflife,
             rampup=self.ema_rampup,

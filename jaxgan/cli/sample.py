@@ -83,7 +83,7 @@ def _labels(arguments: argparse.Namespace, config):
         chosen = []
         for text in arguments.labels.split(","):
             number = names.index(text) if text in names else text
-            if not str(number).isdigit() or int(number) >= count:
+            if not str(number).isdecimal() or int(number) >= count:
                 listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
                 raise UserError(f"--labels: there is no class {text!r}; there are: {listed}")
             chosen.append(int(number))

@@ -23,7 +23,7 @@ class Classifier(nn.Module):
     features: tuple[int, ...] = (32, 64, 128)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b n"]:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b m"]:
         for features in self.features:
             x = nn.relu(Conv(features, 3, 2, kernel_init=nn.initializers.he_normal())(x))
         x = nn.relu(nn.Dense(256)(x.reshape(x.shape[0], -1)))
@@ -66,7 +66,7 @@ def train(
 
 def predict(
     classifier: Classifier, params: Params, images: Float[Array, "n h w c"]
-) -> Float[np.ndarray, "n c"]:
+) -> Float[np.ndarray, "n m"]:
     """Logits of all images, in chunks."""
     apply = jax.jit(functools.partial(classifier.apply, params))
     chunks = [apply(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]

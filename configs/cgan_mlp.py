@@ -1,0 +1,12 @@
+"""Conditional GAN on fully connected networks (Mirza and Osindero 2014)."""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.conditional = True
+    config.model.name = "mlp"
+    config.model.generator = {"features": (256, 512, 1024)}
+    config.model.discriminator = {"features": (512, 256), "conditioning": "concat"}
+    return config

@@ -1,0 +1,154 @@
+"""One network in training: its optimiser against closed forms, and its moving average."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgan.algorithms import player
+from jaxgan.algorithms.player import Average, Player
+from jaxgan.errors import UserError
+
+LEARNING_RATE, B1, B2 = 0.01, 0.5, 0.9
+START = np.array([1.0, -2.0, 0.5])
+GRADIENTS = np.array([[0.3, -4.0, 0.02], [-0.5, -1.0, 0.7]])
+
+
+def train(optimizer, gradients):
+    """The weights after each gradient."""
+    params = {"w": jnp.float32(START)}
+    state = Player(params=params, stats={}, opt=optimizer.init(params))
+    weights = []
+    for n, gradient in enumerate(gradients):
+        stats = {"seen": jnp.float32(n)}
+        state = player.update(state, optimizer, {"w": jnp.float32(gradient)}, stats)
+        assert state.stats is stats
+        weights.append(np.asarray(state.params["w"]))
+    return weights
+
+
+def adam():
+    # Kingma and Ba 2015, algorithm 1
+    g, h = GRADIENTS
+    first = START - LEARNING_RATE * np.sign(g)
+    mean = (B1 * (1 - B1) * g + (1 - B1) * h) / (1 - B1**2)
+    square = (B2 * (1 - B2) * g**2 + (1 - B2) * h**2) / (1 - B2**2)
+    return first, first - LEARNING_RATE * mean / np.sqrt(square)
+
+
+def rmsprop():
+    # b2: decay of the mean square (from 0); b1: momentum of the scaled gradients
+    g, h = GRADIENTS
+    square = (1 - B2) * g**2
+    velocity = g / np.sqrt(square)
+    first = START - LEARNING_RATE * velocity
+    square = B2 * square + (1 - B2) * h**2
+    velocity = B1 * velocity + h / np.sqrt(square)
+    return first, first - LEARNING_RATE * velocity
+
+
+def sgd():
+    # b1: momentum; no b2
+    g, h = GRADIENTS
+    first = START - LEARNING_RATE * g
+    return first, first - LEARNING_RATE * (B1 * g + h)
+
+
+CLOSED_FORMS = {"adam": adam, "rmsprop": rmsprop, "sgd": sgd}
+
+
+def test_every_optimizer_has_a_closed_form_here():
+    assert player.OPTIMIZERS.keys() == CLOSED_FORMS.keys()
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_two_steps_of_an_optimizer(name):
+    optimizer = player.make_optimizer(name, LEARNING_RATE, B1, B2, clip_norm=0.0)
+    got = train(optimizer, GRADIENTS)
+    for weights, expected in zip(got, CLOSED_FORMS[name](), strict=True):
+        # eps, 1e-8, matters beside the smallest squared gradient, 4e-5: by a part in 8e3 at most
+        np.testing.assert_allclose(weights - START, expected - START, rtol=2e-3)
+
+
+def test_adam_equals_optaxs():
+    ours = player.make_optimizer("adam", LEARNING_RATE, B1, B2, clip_norm=0.0)
+    theirs = optax.adam(LEARNING_RATE, b1=B1, b2=B2)
+    np.testing.assert_array_equal(train(ours, GRADIENTS), train(theirs, GRADIENTS))
+
+
+@pytest.mark.parametrize(
+    "clip_norm, expected",
+    [(1.0, [-0.6, 0.8, 0]), (5.5, [-3, 4, 0]), (0.0, [-3, 4, 0])],
+)
+def test_clip_norm(clip_norm, expected):
+    optimizer = player.make_optimizer("sgd", 1.0, 0.0, 0.0, clip_norm)
+    [weights] = train(optimizer, [[3.0, -4.0, 0.0]])  # of norm 5
+    np.testing.assert_allclose(weights - START, expected, rtol=1e-6)
+
+
+def test_clipping_comes_before_the_optimizer():
+    # sgd's momentum holds clipped gradients: twice 0.6 -> -0.6 - (0.5 * 0.6 + 0.6)
+    optimizer = player.make_optimizer("sgd", 1.0, 0.5, 0.0, 1.0)
+    weights = train(optimizer, [[3.0, -4.0, 0.0]] * 2)[1]
+    np.testing.assert_allclose(weights - START, [-1.5, 2, 0], rtol=1e-6)
+
+
+def test_an_unknown_optimizer_is_the_users_error():
+    with pytest.raises(UserError, match=r"optimizer\.name: .*'adan'.*'adam'.*rmsprop, sgd"):
+        player.make_optimizer("adan", 1e-3, 0.9, 0.999, 0.0)
+
+
+# --------------------------------------------------------------------------------------------------
+# The moving average
+
+
+def pair():
+    """An average at 0 and a player at 8, params and stats alike."""
+    zeros, eights = {"w": jnp.zeros(3)}, {"w": jnp.full(3, 8.0)}
+    return Average(params=zeros, stats=zeros), Player(params=eights, stats=eights, opt=())
+
+
+def values(average):
+    assert average.params["w"][0] == average.stats["w"][0]
+    return float(average.params["w"][0])
+
+
+@pytest.mark.parametrize("per_step", [10, 50, 100])
+def test_after_a_halflife_half_of_the_distance_is_gone(per_step):
+    ema, constant = pair()
+    for step in range(200 // per_step):
+        images = jnp.float32(step * per_step)
+        ema = player.average(ema, constant, images, per_step, halflife=100.0, rampup=0.0)
+        if (step + 1) * per_step == 100:
+            np.testing.assert_allclose(values(ema), 4, rtol=1e-6)
+    np.testing.assert_allclose(values(ema), 6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "images, halflife",
+    [(0, 0), (200, 10), (1000, 50), (2000, 100), (10**6, 100)],
+)
+def test_with_rampup_the_halflife_is_a_part_of_the_images_seen_at_most(images, halflife):
+    ema, constant = pair()
+    ema = player.average(ema, constant, jnp.float32(images), 20, halflife=100.0, rampup=0.05)
+    decay = 0.5 ** (20 / halflife) if halflife else 0
+    np.testing.assert_allclose(values(ema), 8 * (1 - decay), rtol=1e-6)
+
+
+def test_the_first_average_with_rampup_is_the_player_in_buffers_of_its_own():
+    key = jax.random.key(0)
+    ema, _ = pair()
+    weights, moments = {"w": jax.random.normal(key, 3)}, {"w": jnp.full(3, 0.1)}
+    new = Player(params=weights, stats=moments, opt=())
+    ema = player.average(ema, new, jnp.float32(0), 64, halflife=45e3, rampup=0.05)
+    np.testing.assert_array_equal(ema.params["w"], weights["w"])
+    np.testing.assert_array_equal(ema.stats["w"], moments["w"])
+    pointers = [a.unsafe_buffer_pointer() for a in jax.tree.leaves((ema, new))]
+    assert len(set(pointers)) == len(pointers)
+
+
+def test_an_average_without_a_halflife_is_the_player():
+    ema, constant = pair()
+    ema = player.average(ema, constant, jnp.float32(500), 64, halflife=0.0, rampup=0.0)
+    assert values(ema) == 8
