@@ -13,9 +13,9 @@
 # %% [markdown]
 # # jaxgan: train a conditional GAN
 #
-# This notebook trains a conditional GAN on 10,000 images of clothes, shows how its pictures improve,
-# and draws one class. It runs on a CPU, GPU or TPU runtime of Colab, and on your own machine:
-# some ten minutes on two CPU cores, less elsewhere.
+# This notebook trains a conditional GAN on 10,000 images of clothes, shows how its pictures
+# improve, and draws one class. It runs on a CPU, GPU or TPU runtime of Colab, and on your own
+# machine: some six minutes on two CPU cores.
 
 # %%
 # On Colab: get jaxgan and what it needs. The runtime's own jax is pinned, since it is the one that
@@ -71,7 +71,8 @@ for part in (0.1, 0.4, 1.0):  # three legs of one run, to look at it in between
 # %% [markdown]
 # ## Losses
 #
-# Neither loss should vanish: it is a game, and a discriminator that is always right teaches nothing.
+# Neither loss should vanish: it is a game, and a discriminator that is always right teaches
+# nothing.
 
 # %%
 display(Image(str(workdir / "curves.png"), width=800))
