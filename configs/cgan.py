@@ -17,7 +17,6 @@ from configs import default
 def get_config():
     config = default.get_config()
     config.conditional = True
-    config.steps = 6_000
     config.penalties.r1 = 1.0
     config.model.generator = {"width": 32, "embedding": 50, "norm": "batch"}
     config.model.discriminator = {"width": 32, "norm": "none", "conditioning": "projection"}

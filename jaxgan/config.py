@@ -47,6 +47,7 @@ POSSIBLY_NONE = Rule(int, 0)
 TEXT = Rule(str)
 FRACTION = Rule(float, 0, 1)
 WEIGHT = Rule(float, 0)
+WEIGHT = Rule(float, 0)
 
 RULES: dict[str, Rule] = {
     "seed": Rule(int, 0, 2**32 - 1),
@@ -73,14 +74,14 @@ RULES: dict[str, Rule] = {
         for player in ("generator", "discriminator")
         for key, rule in {
             "name": TEXT,
-            "learning_rate": Rule(float, 0),
+            "learning_rate": WEIGHT,
             "b1": FRACTION,
             "b2": FRACTION,
-            "clip_norm": Rule(float, 0),
+            "clip_norm": WEIGHT,
         }.items()
     },
-    "ema.halflife_kimg": Rule(float, 0),
-    "ema.rampup": Rule(float, 0),
+    "ema.halflife_kimg": WEIGHT,
+    "ema.rampup": WEIGHT,
     "augment.policy": Rule(str, among=("none",)),
     "augment.p": Rule(float, among=(0.0,)),
     "augment.target": Rule(float, among=(0.0,)),
@@ -186,6 +187,9 @@ def validate(config: ConfigDict) -> None:
     for key, value in leaves.items():
         if key.startswith("penalties.") and not WEIGHT.admits(value):
             raise UserError(f"{key}: {value!r} is not allowed; it must be {WEIGHT}")
+    for name, weight in config.penalties.items():
+        if not WEIGHT.admits(weight):
+            raise UserError(f"penalties.{name}: {weight!r} is not allowed; it must be {WEIGHT}")
     for key in ("log_every", "sample_every", "checkpoint_every"):
         if leaves[key] % leaves["steps_per_call"]:
             raise UserError(

@@ -78,18 +78,19 @@ def _module(package: ModuleType, name: str, key: str) -> ModuleType:
 
 
 def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived: Any) -> nn.Module:
-    fields = {f.name for f in dataclasses.fields(network)} - {"parent", "name", *derived}
-    chosen = config.model[role]
-    for field, value in chosen.items():
-        lookup(dict.fromkeys(fields), field, f"model.{role} ({config.model.name})")
-        kind = type(getattr(network, field))  # of the default
-        if not isinstance(value, {tuple: tuple | list, float: float | int}.get(kind, kind)):
-            raise UserError(
-                f"model.{role}.{field}: {value!r} is not allowed; it must be a {kind.__name__}, "
-                f"such as {getattr(network, field)!r}"
-            )
-    freeze = lambda value: tuple(value) if isinstance(value, list) else value  # noqa: E731
-    return network(**derived, **{field: freeze(value) for field, value in chosen.items()})
+    """The network with its fields from the config's section `role`, of the defaults' types."""
+    fields = {f.name: f.default for f in dataclasses.fields(network)}
+    for name in ("parent", "name", *derived):
+        fields.pop(name)
+    chosen = {}
+    for name, value in config.model[role].items():
+        default = lookup(fields, name, f"model.{role} ({config.model.name})")
+        chosen[name] = tuple(value) if isinstance(value, list | tuple) else value
+        sizes = chosen[name] if isinstance(chosen[name], tuple) else (chosen[name],)
+        positive = all(type(size) is int and size > 0 for size in sizes)
+        if type(chosen[name]) is not type(default) or not (isinstance(default, str) or positive):
+            raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")
+    return network(**derived, **chosen)
 
 
 # --------------------------------------------------------------------------------------------------

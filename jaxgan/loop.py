@@ -114,14 +114,14 @@ def _train(config, workdir, dataset, algorithm, mesh, checkpoints, summary) -> i
 def _claim(workdir: Path, config: ConfigDict) -> None:
     """Make `workdir` the folder of this run, or see that it is; config.json is written there."""
     path = workdir / "config.json"
-    if path.exists():
-        _compare(workdir, experiment.read_config(workdir), config)
-    elif workdir.is_dir() and any(workdir.iterdir()):
-        raise UserError(f"--workdir: {workdir} holds other files and no run; name another folder")
     try:
+        if path.exists():
+            _compare(workdir, experiment.read_config(workdir), config)
+        elif workdir.is_dir() and any(workdir.iterdir()):
+            raise UserError(f"--workdir: {workdir} holds other files and no run; name another")
         (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--workdir: {workdir} cannot be made: {error.strerror}") from error
+        raise UserError(f"--workdir: {workdir} cannot be used: {error.strerror}") from error
     writer.write_json(path, config.to_dict())
 
 

@@ -161,7 +161,8 @@ def test_every_key_of_default_is_explained():
 
 def impossible(rule):
     """Values that a rule must refuse: of other types, and just outside its bounds."""
-    kinds = {rule.kind, int} if rule.kind is float else {rule.kind}  # a whole number is a number
+    # ConfigDict itself makes floats of whole numbers, and of True, where a float was.
+    kinds = {float, int, bool} if rule.kind is float else {rule.kind}
     yield from (value for value in (None, [], "x", 1.5, 7, True) if type(value) not in kinds)
     near = 1 if rule.kind is int else 1e-6
     if rule.low is not None:

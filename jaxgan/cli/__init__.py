@@ -8,12 +8,18 @@ from jaxgan.errors import UserError
 
 
 def run(command: Callable[[], int]) -> int:
-    """The command's exit code; a UserError is printed as one sentence and gives 2."""
+    """The command's exit code; a UserError is printed as one sentence and gives 2.
+
+    Training ends cleanly at the first Ctrl-C by itself; here arrive those before and the second.
+    """
     try:
         return command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped at once", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stderr.close()
         return 0
