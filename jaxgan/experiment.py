@@ -16,6 +16,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -58,8 +59,8 @@ def build(config: ConfigDict) -> Any:
         discriminator=_network(
             model.Discriminator, config, "discriminator", num_classes=num_classes
         ),
-        generator_optimizer=player.make_optimizer(**config.optimizer.generator),
-        discriminator_optimizer=player.make_optimizer(**config.optimizer.discriminator),
+        generator_optimizer=_optimizer(config, "generator"),
+        discriminator_optimizer=_optimizer(config, "discriminator"),
         loss=lookup(LOSSES, config.loss, "loss"),
         penalties=penalties,
         n_critic=config.n_critic,
@@ -75,6 +76,12 @@ def _module(package: ModuleType, name: str, key: str) -> ModuleType:
     names = {m.name for m in pkgutil.iter_modules(package.__path__)} - _SHARED
     full_name = lookup({n: f"{package.__name__}.{n}" for n in names}, name, key)
     return importlib.import_module(full_name)
+
+
+def _optimizer(config: ConfigDict, role: str) -> optax.GradientTransformation:
+    settings = config.optimizer[role]
+    lookup(player.OPTIMIZERS, settings.name, f"optimizer.{role}.name")
+    return player.make_optimizer(**settings)
 
 
 def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived: Any) -> nn.Module:
@@ -164,7 +171,11 @@ def load_run(workdir: Path, step: int | None = None) -> tuple[ConfigDict, Any, P
     """
     config = read_config(workdir)
     algorithm = build(config)
-    like = jax.eval_shape(algorithm.init, jax.random.key(0))
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # it may come from elsewhere
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
+        jax.eval_shape(algorithm.init, jax.random.key(0)),
+    )
     folder = workdir / "checkpoints"
     checkpoints = Checkpoints(folder) if folder.is_dir() else None
     if checkpoints is None or not checkpoints.steps():

@@ -27,7 +27,7 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh:
             f"batch_size: {batch_size} is not a multiple of the {len(devices)} devices that share "
             f"it; choose one that is, or fewer devices with parallel.data"
         )
-    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -81,8 +81,10 @@ def test_an_override_without_value_is_an_error():
 
 @pytest.mark.parametrize(
     "override",
-    ["steps=0", "steps=5e3", "steps=many", "steps=", "steps=True", "conditional=1", "seed=-1"]
-    + ["optimizer.generator.b1=1.5", "optimizer.generator.learning_rate=fast", "seed=(1,2)"],
+    [
+        *("steps=0", "steps=5e3", "steps=many", "steps=", "steps=True", "seed=-1", "seed=(1,2)"),
+        *("conditional=1", "optimizer.generator.b1=1.5", "optimizer.generator.learning_rate=fast"),
+    ],
 )
 def test_an_override_of_the_wrong_kind_names_key_and_rule(override):
     key, _, value = override.partition("=")
@@ -258,13 +260,15 @@ def test_resolve_derives():
 def test_resolve_without_labels():
     derived = resolve(load(DEFAULT), 10_000, SHAPE, CLASSES).derived
     assert (derived.num_classes, derived.class_names) == (0, [])
-    with pytest.raises(UserError, match="^conditional: the data set fashion_mnist_mini has no lab"):
+    with pytest.raises(
+        UserError, match=r"^conditional: the data set fashion_mnist_mini has no lab"
+    ):
         resolve(load(DEFAULT, ["conditional=True"]), 10_000, SHAPE, ())
 
 
 def test_a_batch_is_no_larger_than_the_data():
     resolve(load(DEFAULT, ["batch_size=100"]), 100, SHAPE, ())
-    with pytest.raises(UserError, match="^batch_size: 101 is more than the 100 examples"):
+    with pytest.raises(UserError, match=r"^batch_size: 101 is more than the 100 examples"):
         resolve(load(DEFAULT, ["batch_size=101"]), 100, SHAPE, ())
 
 

@@ -69,9 +69,9 @@ def data(algorithm, seed=0, leading=()):
 
 @functools.cache
 def compiled(model):
-    """A small GAN, its init and its step, each compiled once for all tests."""
+    """A small GAN, its init and its step, compiled once for all tests."""
     algorithm = small(model)
-    return algorithm, jax.jit(algorithm.init), jax.jit(algorithm.step)
+    return algorithm, algorithm.init, jax.jit(algorithm.step)
 
 
 def assert_equal(a, b):
@@ -237,9 +237,8 @@ def test_a_step_is_its_updates_one_after_the_other(model):
     assert_close(metrics, {**means, **g_metrics})
 
 
-@both_models
-def test_a_scan_of_steps_is_the_steps(model):
-    algorithm, init, step = compiled(model)
+def test_a_scan_of_steps_is_the_steps():
+    algorithm, init, step = compiled("dcgan")
     batches = data(algorithm, leading=(3,))
     state = init(jax.random.key(0))
     scanned, all_metrics = jax.jit(functools.partial(jax.lax.scan, algorithm.step))(state, batches)
@@ -262,16 +261,14 @@ def test_repeated_calls_trace_once_and_may_donate_their_state():
         before = state
         state, _ = donating(before, data(algorithm, number))
         assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before))
-    assert len(traces) == 1
-    compiled_init = compiled("mlp")[1]
-    donating(compiled_init(jax.random.key(0)), data(algorithm))
+    donating(jax.jit(algorithm.init)(jax.random.key(0)), data(algorithm))
     assert len(traces) == 1
 
 
 def test_seeds_under_vmap_are_their_own_runs():
     algorithm, init, step = compiled("mlp")
     keys = jax.random.split(jax.random.key(0), 3)
-    together = jax.jit(jax.vmap(algorithm.init))(keys)
+    together = jax.vmap(algorithm.init)(keys)
     many = jax.jit(jax.vmap(algorithm.step, in_axes=(0, None)))
     batches = [data(algorithm, number) for number in range(2)]
     for batch in batches:
@@ -292,28 +289,23 @@ def still():
     return optimizer("sgd", 0.0)
 
 
-def test_an_update_changes_the_params_of_one_player_only():
-    start = small("mlp").init(jax.random.key(0))
-    for role in ("generator", "discriminator"):
-        algorithm = small("mlp", **{f"{role}_optimizer": still()})
-        state = algorithm.init(jax.random.key(0))
-        assert_equal(state.generator.params, start.generator.params)
-        after, _ = jax.jit(algorithm.step)(state, data(algorithm))
-        for name in ("generator", "discriminator"):
-            before_params = getattr(state, name).params
-            after_params = getattr(after, name).params
-            assert differs(before_params, after_params) == (name != role)
+@pytest.mark.parametrize(
+    "role, other", [("generator", "discriminator"), ("discriminator", "generator")]
+)
+def test_an_update_changes_the_params_of_one_player_only(role, other):
+    algorithm = gan(Scale(), Linear(), **{f"{role}_optimizer": still()})
+    state = algorithm.init(jax.random.key(0))
+    after, _ = jax.jit(algorithm.step)(state, data(algorithm))
+    assert_equal(getattr(after, role).params, getattr(state, role).params)
+    assert differs(getattr(after, other).params, getattr(state, other).params)
 
 
-def first_moments(network, params, x, labels):
+def first_moments(params, x, labels):
     """The mean and variance of the mlp's first hidden layer, before its BatchNorm."""
-    x, embedding = np.float64(x).reshape(len(x), -1), np.float64(params_embedding(params))
-    x = np.concatenate([x, embedding[labels]], 1) @ np.float64(params["Dense_0"]["kernel"])
+    embedding = params.get("LabelledLatent_0", params)["Embed_0"]["embedding"]
+    x = np.concatenate([np.asarray(x).reshape(len(x), -1), np.asarray(embedding)[labels]], 1)
+    x = np.float64(x) @ np.float64(params["Dense_0"]["kernel"])
     return {"mean": np.mean(x, 0), "var": np.var(x, 0)}
-
-
-def params_embedding(params):
-    return (params.get("LabelledLatent_0") or params)["Embed_0"]["embedding"]
 
 
 def updated(moments, *batches):
@@ -338,10 +330,10 @@ def test_a_players_statistics_change_in_its_own_update_only():
         )
         d_moments = updated(
             d_moments,
-            first_moments(algorithm.discriminator, d, batch["image"][k], labels),
-            first_moments(algorithm.discriminator, d, fake, labels),
+            first_moments(d, batch["image"][k], labels),
+            first_moments(d, fake, labels),
         )
-    moments = first_moments(algorithm.generator, g, latents(state, 0, 2), batch["label"][-1])
+    moments = first_moments(g, latents(state, 0, 2), batch["label"][-1])
     g_moments = updated(g_moments, moments)
 
     after, _ = jax.jit(algorithm.step)(state, batch)
@@ -379,12 +371,13 @@ def test_without_classes_a_step_needs_no_labels():
     state = algorithm.init(jax.random.key(0))
     batch = data(algorithm)
     assert batch.keys() == {"image"}
-    after, metrics = jax.jit(algorithm.step)(state, batch)
-    assert metrics.keys() == KEYS and all(np.isfinite(m) for m in metrics.values())
+    after, metrics = jax.eval_shape(algorithm.step, state, batch)
+    assert metrics.keys() == KEYS
+    assert after == jax.eval_shape(lambda: state)
     labels = jnp.array([0, 7, -1], jnp.int32)  # only their number counts
-    images = algorithm.sample(after, jax.random.key(1), labels)
+    images = algorithm.sample(state, jax.random.key(1), labels)
     assert images.shape == (3, *SHAPE)
-    assert_equal(images, algorithm.sample(after, jax.random.key(1), 0 * labels))
+    assert_equal(images, algorithm.sample(state, jax.random.key(1), 0 * labels))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ ONLY = {
     "array_record": {"data"},
     "ml_collections": {"config", "experiment", "loop", "cli"},
     "absl": {"train", "data"},
-    **dict.fromkeys(("tensorflow", "pickle", "dill", "cloudpickle", "joblib"), set()),
+    **{package: set() for package in ("tensorflow", "pickle", "dill", "cloudpickle", "joblib")},
 }
 PURE = {"losses", "penalties", "ops"}  # of what is not in the standard library: jax, typing, errors
 

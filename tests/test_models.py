@@ -163,8 +163,8 @@ def test_dcgans_first_weights(norm):
         (jnp.zeros((2, 50)), jnp.zeros((2, 8, 8, 3))),
         strict=True,
     ):
-        init = jax.jit(functools.partial(network.init, train=True))
-        params = init(jax.random.key(0), x, jnp.zeros(2, jnp.int32))["params"]
+        labels = jnp.zeros(2, jnp.int32)
+        params = network.init(jax.random.key(0), x, labels, train=True)["params"]
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             layer, kind = path[0].key, path[-1].key
             if kind in ("bias", "scale"):

@@ -114,6 +114,8 @@ def power_cut(step):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_trains_resumes_and_samples(path, tmp_path, capsys):
     settings, workdir = config.tiny(config.load(path)), tmp_path / "run"
+    if settings.model.name == "dcgan":  # also where the file leaves it at the model's own width
+        settings.model.generator.width = settings.model.discriminator.width = 4
     assert loop.train(settings, workdir) == 0
     settings.steps = 6
     assert loop.train(settings, workdir) == 0
@@ -343,7 +345,7 @@ def test_cadence_may_change(tmp_path, capsys):
         ("model.discriminator.norm=bach", "norm: there is no 'bach' .did you mean 'batch'"),
         ("model.generator.features=8", r"model\.generator\.features: 8 is not allowed"),
         ("model.generator.norm=3", r"model\.generator\.norm: 3 is not allowed"),
-        ("penalties.r2=1", r"penalties: there is no 'r2' .did you mean 'r1'"),
+        ("penalties.r2=1", "penalties: there is no 'r2'; there are: "),
     ],
 )
 def test_an_impossible_network_leaves_no_folder(override, message, tmp_path):
