@@ -33,8 +33,8 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "dcgan"  # jaxgan/models/NAME.py
-    config.model.generator = ConfigDict()  # fields of its Generator
-    config.model.discriminator = ConfigDict()  # fields of its Discriminator
+    config.model.generator = ConfigDict({"width": 64})  # fields of its Generator
+    config.model.discriminator = ConfigDict({"width": 64})  # fields of its Discriminator
 
     config.optimizer = ConfigDict()
     for player in ("generator", "discriminator"):

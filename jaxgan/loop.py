@@ -44,41 +44,53 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             print(f"one step: {flops / 1e9:.2f} GFLOP on each device, compiled by XLA")
             return 0
         _claim(workdir, config)
-        checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
-        try:
-            return _train(config, workdir, dataset, algorithm, mesh, checkpoints, summary)
-        finally:
-            checkpoints.close()
+        with contextlib.closing(
+            Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
+        ) as checkpoints:
+            state, first = _initial_state(config, algorithm, checkpoints, mesh)
+            if first >= config.steps:
+                more = f"For more, add --config.steps={2 * first}."
+                print(f"This run is finished: {first:,} steps. {more}")
+                return _farewell(workdir, first)
+            writer.write_json(workdir / "config.json", config.to_dict())
+            print(summary)
+            if first:
+                print(f"going on from step {first:,} of {config.steps:,}")
+            step, signal_number, seconds = _train(
+                config, workdir, dataset, algorithm, mesh, checkpoints, state, first
+            )
+    writer.write_curves(workdir)
+    if step < config.steps:
+        print(f"stopped after step {step:,}; the checkpoint is written.")
+        print("The same command again goes on from there.")
+        return 128 + signal_number
+    print(f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min.")
+    return _farewell(workdir, step)
 
 
-def _train(config, workdir, dataset, algorithm, mesh, checkpoints, summary) -> int:
+def _train(
+    config, workdir, dataset, algorithm, mesh, checkpoints, state, first
+) -> tuple[int, int, float]:
+    """Train from step `first` on; the step reached, the stop signal or 0, and the run's seconds."""
     same = parallel.replicated(mesh)
-    state, step = _initial_state(config, algorithm, checkpoints, same)
-    if step >= config.steps:
-        print(f"This run is finished: {step:,} steps. For more, add --config.steps={2 * step}.")
-        return _farewell(workdir, step)
-    print(summary)
-    if step:
-        print(f"going on from step {step:,} of {config.steps:,}")
-
     images = jax.device_put(dataset.images, same)
     labels = jax.device_put(dataset.labels, same) if config.conditional else None
     draw_grid = _grid_drawer(config, algorithm)
     calls: dict[int, Callable] = {}  # the compiled program for each number of steps
-    output = writer.Writer(workdir, step)
-    progress = writer.Progress(step, config.steps)
-    clock, first = _Clock(config, step, output.seconds), step
-    pending = None
-    with _stop_signal() as stopped:
+    step, pending = first, None
+    with (
+        contextlib.closing(writer.Writer(workdir, first)) as output,
+        contextlib.closing(writer.Progress(first, config.steps)) as progress,
+        _stop_signal() as stopped,
+    ):
+        clock = _Clock(config, first, output.seconds)
         while step < config.steps and not stopped():
             count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
             if count not in calls:
                 with clock.stopped():
                     calls[count] = _compile(progress, algorithm, mesh, state, images, labels, count)
-            chosen = _indices(config, step, count)
-            state, metrics = calls[count](
-                state, images, labels, jax.device_put(chosen, parallel.split(mesh, 2))
-            )
+            chosen = jax.device_put(_indices(config, step, count), parallel.split(mesh, 2))
+            state, metrics = calls[count](state, images, labels, chosen)
             step += count
             jax.block_until_ready(pending)  # one call runs, the next is in line, no more
             pending = metrics
@@ -94,17 +106,8 @@ def _train(config, workdir, dataset, algorithm, mesh, checkpoints, summary) -> i
             if step % config.checkpoint_every == 0 or last:
                 checkpoints.save(step, state)
             progress.update(step)
-    progress.close()
-    output.close()
-    checkpoints.save(step, state)
-    checkpoints.close()
-    writer.write_curves(workdir)
-    if step < config.steps:
-        print(f"stopped after step {step:,}; the checkpoint is written.")
-        print("The same command again goes on from there.")
-        return 128 + stopped()
-    print(f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {clock.seconds / 60:.1f} min.")
-    return _farewell(workdir, step)
+        checkpoints.save(step, state)
+        return step, stopped(), clock.seconds
 
 
 # --------------------------------------------------------------------------------------------------
@@ -112,17 +115,19 @@ def _train(config, workdir, dataset, algorithm, mesh, checkpoints, summary) -> i
 
 
 def _claim(workdir: Path, config: ConfigDict) -> None:
-    """Make `workdir` the folder of this run, or see that it is; config.json is written there."""
+    """Make `workdir` the folder of this run, or see that it is."""
     path = workdir / "config.json"
     try:
         if path.exists():
             _compare(workdir, experiment.read_config(workdir), config)
         elif workdir.is_dir() and any(workdir.iterdir()):
             raise UserError(f"--workdir: {workdir} holds other files and no run; name another")
-        (workdir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            writer.write_json(path, config.to_dict())
+        (workdir / "checkpoints").mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir: {workdir} cannot be used: {error.strerror}") from error
-    writer.write_json(path, config.to_dict())
 
 
 def _compare(workdir: Path, there: ConfigDict, here: ConfigDict) -> None:
@@ -138,8 +143,9 @@ def _compare(workdir: Path, there: ConfigDict, here: ConfigDict) -> None:
         )
 
 
-def _initial_state(config, algorithm, checkpoints: Checkpoints, sharding) -> tuple[PyTree, int]:
+def _initial_state(config, algorithm, checkpoints: Checkpoints, mesh) -> tuple[PyTree, int]:
     """The newest checkpoint's state, or a fresh one; and its step."""
+    sharding = parallel.replicated(mesh)
     init = jax.jit(algorithm.init, out_shardings=sharding)
     key = jax.random.key(config.seed)
     if not checkpoints.steps():

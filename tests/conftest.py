@@ -1,9 +1,22 @@
-"""What must be set before jax is imported: eight fake CPU devices, no implicit rank promotion."""
+"""What must be set before jax is imported.
 
+Eight fake CPU devices, no implicit rank promotion, and one cache of compiled programs for all
+workers and child processes, since compilation is most of what the tests wait for.
+"""
+
+import atexit
 import os
+import shutil
+import tempfile
 
 FAKE_DEVICES = "--xla_force_host_platform_device_count=8"
 
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAKE_DEVICES}".strip()
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers inherit it
+    folder = tempfile.mkdtemp(prefix="jaxgan-programs-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+if FAKE_DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAKE_DEVICES}".strip()
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"

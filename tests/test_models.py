@@ -68,10 +68,13 @@ def count(tree):
 @both_models
 @pytest.mark.parametrize("size", [8, 14, 20, 28, 32, 48, 64])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("classes", [0, num_classes])
-def test_shapes(model, size, channels, classes):
+@pytest.mark.parametrize(
+    "classes, conditioning", [(0, "concat"), (num_classes, "concat"), (num_classes, "projection")]
+)
+def test_shapes(model, size, channels, classes, conditioning):
     b, shape = 2, (size, size, channels)
-    generator, discriminator = networks(model, shape, classes)
+    fields = {"conditioning": conditioning}
+    generator, discriminator = networks(model, shape, classes, discriminator=fields)
     labels = jnp.zeros(b, jnp.int32) if classes else None
 
     def run(key):

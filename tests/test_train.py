@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 
 from jaxgan import config, experiment, loop, writer
@@ -25,21 +24,6 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 KEYS = ["step", "kimg", "seconds", "d_loss", "g_loss", "real_logit", "fake_logit"]
 KEYS += ["images_per_second"]
 TIMES = {"seconds", "images_per_second"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    """Programs that several tests compile are compiled once, also those of child processes."""
-    folder = str(tmp_path_factory.mktemp("programs"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
-        jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-        compilation_cache.reset_cache()
-        yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    compilation_cache.reset_cache()
 
 
 def small(*overrides):

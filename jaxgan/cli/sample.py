@@ -118,10 +118,11 @@ def _write(out: Path, images, labels, conditional: bool) -> None:
 
     from jaxgan import writer
 
+    folder = out.parent if out.suffix else out
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out: {out.parent} cannot be made: {error.strerror}") from error
+        raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
     if out.suffix == ".png":
         writer.write_png(out, writer.grid(images, math.ceil(math.sqrt(len(images)))))
     elif out.suffix in (".npy", ".npz"):
@@ -131,7 +132,6 @@ def _write(out: Path, images, labels, conditional: bool) -> None:
             else:
                 np.savez(file, images=images, **({"labels": labels} if conditional else {}))
     else:
-        out.mkdir(exist_ok=True)
         digits = max(5, len(str(len(images) - 1)))
         for i, image in enumerate(images):
             label = f"_class{labels[i]}" if conditional else ""

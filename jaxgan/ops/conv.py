@@ -86,12 +86,14 @@ def _conv(x, k, stride, pads):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _input_gradient(y, k, stride, pads, size):
-    static = {"stride": stride, "pads": pads, "size": size}
-    xla = functools.partial(_input_gradient_xla, **static)
     if stride == 1:  # a plain convolution
-        return xla(y, k)
+        return _input_gradient_xla(y, k, stride, pads, size)
+    static = {"stride": stride, "pads": pads, "size": size}
     return lax.platform_dependent(
-        y, k, cpu=functools.partial(_input_gradient_phases, **static), default=xla
+        y,
+        k,
+        cpu=functools.partial(_input_gradient_phases, **static),
+        default=functools.partial(_input_gradient_xla, **static),
     )
 
 
