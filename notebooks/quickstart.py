@@ -15,7 +15,7 @@
 #
 # This notebook trains a conditional GAN on 10,000 images of clothes, shows how its pictures
 # improve, and draws one class. It runs on a CPU, GPU or TPU runtime of Colab, and on your own
-# machine: some six minutes on two CPU cores.
+# machine: some five minutes on two CPU cores.
 
 # %%
 # On Colab: get jaxgan and what it needs. The runtime's own jax is pinned, since it is the one that

@@ -38,7 +38,7 @@ def gan(generator, discriminator, **changes):
         "z_dim": Z_DIM,
         "num_classes": NUM_CLASSES,
         "ema_halflife": 100.0,
-        "ema_rampup": 0.05,
+        "ema_rampup": 2.0,  # large enough for the second average to remember the first
     }
     return GAN(generator, discriminator, **{**fields, **changes})
 
@@ -162,7 +162,7 @@ def test_two_steps_by_hand():
         slope = np.sum(one_hot @ w * z, 1)  # of the logit by the scale; the last minibatch's labels
         g_loss = -np.mean(np.log(s(scale * slope)))
         scale = scale + g_rate * np.mean((1 - s(scale * slope)) * slope)
-        halflife = min(100, 0.05 * number * 2 * BATCH)
+        halflife = min(100, 2 * number * 2 * BATCH)
         decay = 0.5 ** (2 * BATCH / halflife) if halflife else 0
         average = decay * average + (1 - decay) * scale
 
@@ -204,6 +204,15 @@ def test_the_same_seed_gives_the_same_training_and_another_one_another(model):
     first, again, other = (step(init(jax.random.key(seed)), batch) for seed in (0, 0, 1))
     assert_equal(first, again)
     assert first[1]["d_loss"] != other[1]["d_loss"]
+
+
+def test_a_seed_decides_the_weights_of_both_players_and_the_latents():
+    _, init, _ = compiled("mlp")
+    first, other = (init(jax.random.key(seed)) for seed in (0, 1))
+    assert differs(latents(first, 0, 0), latents(other, 0, 0))
+    for role in ("generator", "discriminator"):
+        kernels = [getattr(state, role).params["Dense_0"]["kernel"] for state in (first, other)]
+        assert differs(*kernels)
 
 
 def test_each_step_draws_other_latents():
@@ -354,7 +363,7 @@ def test_the_average_follows_the_generator_after_its_update(model):
     first, _ = step(state, data(algorithm, 0))
     second, _ = step(first, data(algorithm, 1))
     per_step = 2 * BATCH
-    decay = 0.5 ** (per_step / (0.05 * per_step))
+    decay = 0.5 ** (per_step / (2 * per_step))
     for part in ("params", "stats"):
         new, newer = getattr(first.generator, part), getattr(second.generator, part)
         assert_equal(getattr(first.ema, part), new)
@@ -388,7 +397,7 @@ def test_without_classes_a_step_needs_no_labels():
 def test_samples_come_from_the_averages_in_evaluation_mode(model):
     algorithm, init, step = compiled(model)
     state, _ = step(init(jax.random.key(0)), data(algorithm))
-    state, _ = step(state, data(algorithm, 1))
+    state = state.replace(ema=jax.tree.map(lambda x: 0.5 * x, state.ema))  # not the generator
     key, labels = jax.random.key(7), jnp.array([0, 1, 2, 2], jnp.int32)
     images = algorithm.sample(state, key, labels)
     expected = algorithm.generator.apply(

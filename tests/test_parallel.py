@@ -14,16 +14,19 @@ from jaxgan.errors import UserError
 from jaxgan.losses import LOSSES
 from jaxgan.models import dcgan, mlp
 
-LEARNING_RATE, STEPS, EXAMPLES, CLASSES = 2e-4, 4, 64, 3
+LEARNING_RATE, STEPS, EXAMPLES = 2e-4, 4, 64
 SHAPES = {"dcgan": (16, 16, 1), "mlp": (8, 8, 1)}
 BATCHES = {"dcgan": 16, "mlp": 256}
+# Without labels nothing ties the real batch to the latents: the step must split each of them.
+CLASSES = {"dcgan": 3, "mlp": 0}
 
 
 def small(model):
+    shape, classes = SHAPES[model], CLASSES[model]
     if model == "dcgan":  # BatchNorm in both
-        networks = dcgan.Generator(SHAPES[model], CLASSES, 4), dcgan.Discriminator(CLASSES, 4)
+        networks = dcgan.Generator(shape, classes, 4), dcgan.Discriminator(classes, 4)
     else:
-        networks = mlp.Generator(SHAPES[model], CLASSES, (16,)), mlp.Discriminator(CLASSES, (16,))
+        networks = mlp.Generator(shape, classes, (16,)), mlp.Discriminator(classes, (16,))
     adam = player.make_optimizer("adam", LEARNING_RATE, 0.5, 0.999, clip_norm=0.0)
     return GAN(
         *networks,
@@ -34,7 +37,7 @@ def small(model):
         n_critic=1,
         batch_size=BATCHES[model],
         z_dim=8,
-        num_classes=CLASSES,
+        num_classes=classes,
         ema_halflife=1000.0,
         ema_rampup=0.05,
     )
@@ -44,10 +47,11 @@ def data(model, mesh):
     """The data set, and which examples the steps see, as the loop places them."""
     random, same = np.random.default_rng(0), parallel.replicated(mesh)
     images = random.integers(0, 256, (EXAMPLES, *SHAPES[model])).astype(np.uint8)
-    labels = random.integers(0, CLASSES, EXAMPLES).astype(np.int32)
+    labels = random.integers(0, CLASSES[model] or 1, EXAMPLES).astype(np.int32)
     chosen = random.integers(0, EXAMPLES, (STEPS, 1, BATCHES[model])).astype(np.int32)
     return (
-        *(jax.device_put(x, same) for x in (images, labels)),
+        jax.device_put(images, same),
+        jax.device_put(labels, same) if CLASSES[model] else None,
         jax.device_put(chosen, parallel.split(mesh, 2)),
     )
 

@@ -40,6 +40,7 @@ class Generator(nn.Module):
         x = nn.Dense(base * base * features, use_bias=biased, kernel_init=init)(x)
         x = x.reshape(-1, base, base, features)
         x = nn.relu(normalise(self.norm, x, train))
+        init = initializer(self.norm, upsample=2)
         for level in reversed(range(levels - 1)):
             x = ConvTranspose(self.width * 2**level, 4, use_bias=biased, kernel_init=init)(x)
             x = nn.relu(normalise(self.norm, x, train))

@@ -59,9 +59,14 @@ def normalise(norm: str, x: Array, train: bool) -> Array:
     return lookup(NORMS, norm, "norm")(x, train)
 
 
-def initializer(norm: str) -> Callable:
-    """The paper's small weights where a normalisation follows, He et al. 2015's where none does."""
-    return nn.initializers.he_normal() if norm == "none" else normal_init
+def initializer(norm: str, upsample: int = 1) -> Callable:
+    """The paper's small weights where a normalisation follows, He et al. 2015's where none does.
+
+    `upsample` is the stride of a transposed convolution: one tap in its square meets a pixel.
+    """
+    if norm != "none":
+        return normal_init
+    return nn.initializers.variance_scaling(2.0 * upsample**2, "fan_in", "truncated_normal")
 
 
 NORMS = {
