@@ -22,7 +22,6 @@ def get_config():
     config.model.generator = {"features": (256, 512, 1024), "embedding": 50, "norm": "batch"}
     config.model.discriminator = {
         "features": (512, 256),
-        "embedding": 50,
         "norm": "none",
         "conditioning": "projection",
     }

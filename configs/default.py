@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.penalties = ConfigDict()  # NAME = weight; see PENALTIES in jaxgan/penalties.py
     config.n_critic = 1  # discriminator updates, each on a fresh minibatch, in a step
     config.steps_per_call = 25  # steps compiled into one program call
-    config.precision = "float32"  # of all arithmetic; float32 is all there is for now
+    config.precision = "float32"  # of arrays; products are as precise as the device makes them
 
     config.data = ConfigDict()
     config.data.name = "fashion_mnist_mini"  # see DATASETS in jaxgan/data
@@ -33,8 +33,8 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "dcgan"  # jaxgan/models/NAME.py
-    config.model.generator = ConfigDict({"width": 64})  # fields of its Generator
-    config.model.discriminator = ConfigDict({"width": 64})  # fields of its Discriminator
+    config.model.generator = ConfigDict()  # fields of its Generator
+    config.model.discriminator = ConfigDict()  # fields of its Discriminator
 
     config.optimizer = ConfigDict()
     for player in ("generator", "discriminator"):

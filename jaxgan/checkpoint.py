@@ -45,7 +45,10 @@ class Checkpoints:
             have = ", ".join(f"{s:,}" for s in self.steps()) or "none"
             raise UserError(f"{self.folder}: no checkpoint of step {step:,}; there are: {have}")
         # Orbax casts other dtypes in silence, and other shapes end in its own traceback.
-        stored = _signature(self._manager.item_metadata(step))
+        metadata = self._manager.item_metadata(step)
+        if metadata is None:
+            raise UserError(f"{self.folder / str(step)}: this checkpoint is empty or damaged")
+        stored = _signature(metadata)
         wanted = _signature(like)
         if stored != wanted:
             name = sorted(k for k in stored | wanted if stored.get(k) != wanted.get(k))[0]
@@ -55,9 +58,12 @@ class Checkpoints:
             )
         return self._manager.restore(step, args=ocp.args.StandardRestore(like))
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Wait until all that was begun is on the disk."""
         self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self.wait()
         self._manager.close()
 
 

@@ -28,6 +28,7 @@ from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import resolve, validate
 from jaxgan.errors import UserError, lookup
 from jaxgan.losses import LOSSES
+from jaxgan.models.layers import CHOICES
 from jaxgan.penalties import PENALTIES
 from jaxgan.typing import Array, Int, Metrics, PyTree, UInt8
 
@@ -95,6 +96,8 @@ def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived:
         chosen[name] = tuple(value) if isinstance(value, list | tuple) else value
         sizes = chosen[name] if isinstance(chosen[name], tuple) else (chosen[name],)
         positive = all(type(size) is int and size > 0 for size in sizes)
+        if name in CHOICES:
+            lookup(CHOICES[name], value, f"model.{role}.{name}")
         if type(chosen[name]) is not type(default) or not (isinstance(default, str) or positive):
             raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")
     return network(**derived, **chosen)
@@ -138,26 +141,35 @@ def compile_call(
     return compiled.lower(state, images, labels, indices).compile()
 
 
-def flops_per_step(algorithm: Any) -> float:
-    """Floating-point operations of one training step on one device, as XLA counts them."""
+def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
+    """Floating-point operations of one training step on each device, as XLA counts them."""
 
     def flops(function: Callable, *arguments: PyTree) -> float:
         analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
         return (analysis or {}).get("flops", math.nan)  # a platform may not tell
 
-    k, b = algorithm.n_critic, algorithm.batch_size
+    def shape(*sizes: int, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
+        """An array whose batch lies before `sizes`, split over the devices."""
+        sharding = parallel.split(mesh, 0)
+        return jax.ShapeDtypeStruct((algorithm.batch_size, *sizes), dtype, sharding=sharding)
+
+    k = algorithm.n_critic
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    batch = {"image": jax.ShapeDtypeStruct((b, *algorithm.generator.image_shape), jnp.float32)}
+    batch = {"image": shape(*algorithm.generator.image_shape)}
     if algorithm.num_classes:
-        batch["label"] = jax.ShapeDtypeStruct((b,), jnp.int32)
-    batches = jax.tree.map(lambda x: jax.ShapeDtypeStruct((k, *x.shape), x.dtype), batch)
+        batch["label"] = shape(dtype=jnp.int32)
+    batches = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((k, *x.shape), x.dtype, sharding=parallel.split(mesh, 1)),
+        batch,
+    )
     step = flops(algorithm.step, state, batches)
     if k == 1:
         return step
     # XLA counts the body of a loop once, and the discriminator's updates are a loop.
-    z = jax.ShapeDtypeStruct((b, algorithm.z_dim), jnp.float32)
-    update = (algorithm.update_discriminator, state.discriminator, state.generator, batch, z)
-    return step + (k - 1) * flops(*update)
+    players = state.discriminator, state.generator
+    return step + (k - 1) * flops(
+        algorithm.update_discriminator, *players, batch, shape(algorithm.z_dim)
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -188,12 +200,13 @@ def load_run(workdir: Path, step: int | None = None) -> tuple[ConfigDict, Any, P
 def read_config(workdir: Path) -> ConfigDict:
     """The resolved config that the run in `workdir` was started with."""
     path = workdir / "config.json"
-    if not path.is_file():
-        raise UserError(f"--workdir: {workdir} is not the folder of a run (it has no config.json)")
     try:
-        config = json.loads(path.read_text())
+        if not path.is_file():
+            raise UserError(f"--workdir: {workdir} is not a run's folder (it has no config.json)")
+        settings = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(config, dict) or "derived" not in config:
-        raise UserError(f"--workdir: {workdir} is not the folder of a run (see its config.json)")
-    return ConfigDict(config)
+    if not isinstance(settings, dict) or not isinstance(settings.get("derived"), dict):
+        raise UserError(f"--workdir: {workdir} is not a run's folder (see its config.json)")
+    validate(ConfigDict({k: v for k, v in settings.items() if k != "derived"}))
+    return ConfigDict(settings)

@@ -1,11 +1,13 @@
 """The training loop: data -> step -> write -> sample -> checkpoint.
 
 Whatever it does at a step is a function of the step alone, so that a run that was stopped and
-resumed passes through the same states, to the bit, as one that was not.
+resumed passes through the same states as one that was not: on CPU to the bit, elsewhere as far as
+the device's own arithmetic repeats itself.
 """
 
 import contextlib
 import json
+import math
 import signal
 import sys
 import threading
@@ -40,7 +42,7 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         if dry_run:
             print(json.dumps(config.to_dict(), indent=2))
             print(summary)
-            flops = experiment.flops_per_step(algorithm)
+            flops = experiment.flops_per_step(algorithm, mesh)
             print(f"one step: {flops / 1e9:.2f} GFLOP on each device, compiled by XLA")
             return 0
         _claim(workdir, config)
@@ -51,7 +53,7 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             if first >= config.steps:
                 more = f"For more, add --config.steps={2 * first}."
                 print(f"This run is finished: {first:,} steps. {more}")
-                return _farewell(workdir, first)
+                return _farewell(workdir)
             writer.write_json(workdir / "config.json", config.to_dict())
             print(summary)
             if first:
@@ -59,13 +61,13 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             step, signal_number, seconds = _train(
                 config, workdir, dataset, algorithm, mesh, checkpoints, state, first
             )
-    writer.write_curves(workdir)
     if step < config.steps:
+        writer.write_curves(workdir)
         print(f"stopped after step {step:,}; the checkpoint is written.")
         print("The same command again goes on from there.")
         return 128 + signal_number
     print(f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min.")
-    return _farewell(workdir, step)
+    return _farewell(workdir)
 
 
 def _train(
@@ -98,15 +100,19 @@ def _train(
             last = step == config.steps
             if step % config.log_every == 0 or last or step == first + count:
                 values = clock.line(step, jax.device_get(metrics))
+                _refuse_nonfinite(values, checkpoints)
                 progress.metrics(values, clock.seconds_left(step))
                 if step % config.log_every == 0 or last:  # the first call's are for the user only
                     output.metrics(values)
             if step % config.sample_every == 0 or last:
-                output.samples(step, draw_grid(state))
+                jax.block_until_ready(state)
+                with clock.stopped():
+                    output.samples(step, draw_grid(state))
             if step % config.checkpoint_every == 0 or last:
                 checkpoints.save(step, state)
             progress.update(step)
         checkpoints.save(step, state)
+        checkpoints.wait()  # a second Ctrl-C ends it at once, not the first
         return step, stopped(), clock.seconds
 
 
@@ -197,6 +203,17 @@ def _summary(config: ConfigDict, algorithm: Any, mesh: jax.sharding.Mesh) -> str
     )
 
 
+def _refuse_nonfinite(values: dict[str, int | float], checkpoints: Checkpoints) -> None:
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+        steps = checkpoints.steps()
+        last = f"the newest checkpoint is of step {steps[-1]:,}" if steps else "no checkpoint yet"
+        raise UserError(
+            f"step {values['step']:,}: {broken[0]} is {values[broken[0]]}; {last}; try a smaller "
+            f"optimizer.*.learning_rate, optimizer.*.clip_norm=1 or penalties.r1=1"
+        )
+
+
 def _compile(progress: writer.Progress, *arguments: Any) -> Callable:
     start = time.perf_counter()
     call = experiment.compile_call(*arguments)
@@ -204,14 +221,15 @@ def _compile(progress: writer.Progress, *arguments: Any) -> Callable:
     return call
 
 
-def _farewell(workdir: Path, step: int) -> int:
-    print(f"pictures: {workdir / 'samples' / f'{step:08d}.png'}, {workdir / 'curves.png'}")
+def _farewell(workdir: Path) -> int:
+    pictures = [*sorted((workdir / "samples").glob("*.png"))[-1:], writer.write_curves(workdir)]
+    print(f"pictures: {', '.join(map(str, filter(None, pictures)))}")
     print(f"next: python -m jaxgan sample --workdir {workdir} --num 64 --out samples.png")
     return 0
 
 
 class _Clock:
-    """Wall time of training, without compilation, over all sessions of the run."""
+    """Wall time of training, without compilation and drawing, over all sessions of the run."""
 
     def __init__(self, config: ConfigDict, step: int, earlier: float):
         self.config, self.earlier = config, earlier
@@ -230,7 +248,8 @@ class _Clock:
         return self.earlier + time.perf_counter() - self.start
 
     def line(self, step: int, metrics: dict[str, Any]) -> dict[str, int | float]:
-        """What metrics.jsonl says of `step`; the speed is that since the last line."""
+        """What metrics.jsonl says of `step`: the means over the last call's steps, and the speed
+        since the last line."""
         now, size = time.perf_counter(), self.config.derived.images_per_step
         speed = (step - self.mark_step) * size / (now - self.mark)
         self.mark, self.mark_step = now, step
@@ -259,15 +278,19 @@ def _stop_signal() -> Iterator[Callable[[], int]]:
     if threading.current_thread() is threading.main_thread():  # only there are signals handled
         usual = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
-    def note(number, frame):
+    def handle(number, frame):
         nonlocal received
         received = number
         for each, handler in usual.items():
             signal.signal(each, handler)
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
+        print(
+            "\nstopping after the steps at hand; once more to stop at once",
+            file=sys.stderr,
+            flush=True,
+        )
 
     for number in usual:
-        signal.signal(number, note)
+        signal.signal(number, handle)
     try:
         yield lambda: received
     finally:

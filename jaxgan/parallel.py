@@ -6,6 +6,7 @@ global batch and one device and eight give the same training up to the order of 
 """
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -27,7 +28,7 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh:
             f"batch_size: {batch_size} is not a multiple of the {len(devices)} devices that share "
             f"it; choose one that is, or fewer devices with parallel.data"
         )
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -8,24 +8,17 @@
 Shapes in annotations are checked by beartype in the tests only; at run time they are documentation.
 """
 
-from typing import Any
-
-import numpy as np
-from jaxtyping import Array, Float, Float32, Int, Key, PyTree, UInt8, UInt32
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 Params = PyTree  # trainable arrays of one network
 Stats = PyTree  # its other variables: BatchNorm moments
 Metrics = dict[str, Array]  # scalars of one step
-Batch = dict[
-    str, Array
-]  # image: float32 b h w c in [-1, 1]; label: int32 b, where there are labels
+Batch = dict[str, Array]  # image: float32 b h w c in [-1, 1]; label, if any: int32 b
 
 __all__ = [
-    "Any",
     "Array",
     "Batch",
     "Float",
-    "Float32",
     "Int",
     "Key",
     "Metrics",
@@ -33,6 +26,4 @@ __all__ = [
     "PyTree",
     "Stats",
     "UInt8",
-    "UInt32",
-    "np",
 ]

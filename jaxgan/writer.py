@@ -29,7 +29,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -68,7 +69,7 @@ class Writer:
         self._file: IO[str] = open(workdir / "metrics.jsonl", "a")  # noqa: SIM115
         from tensorboardX import SummaryWriter  # here: only training needs it
 
-        self._board = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+        self._board = SummaryWriter(str(workdir), purge_step=step + 1)
 
     def metrics(self, values: dict[str, int | float]) -> None:
         """One line. `values` begins with step."""
@@ -148,10 +149,13 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
-        if self._bar.disable:
-            print(text, flush=True)
-        else:
+        if not self._bar.disable:
             self._bar.write(text, file=sys.stderr)
+            return
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # the reader, `head` say, has seen enough: train on
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
     def close(self) -> None:
         self._bar.close()

@@ -23,6 +23,7 @@
 import importlib.metadata
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,14 +31,20 @@ from pathlib import Path
 REPOSITORY = "https://github.com/jaxgan/jaxgan.git"
 
 if importlib.util.find_spec("google") and importlib.util.find_spec("google.colab"):
-    if not Path("jaxgan/train.py").exists():
-        subprocess.run(["git", "clone", "--depth=1", REPOSITORY, "jaxgan"], check=True)
-    os.chdir("jaxgan")
-    kept = [d for d in importlib.metadata.distributions() if d.name.startswith(("jax", "libtpu"))]
-    pins = "".join(f"{d.name}=={d.version}\n" for d in kept if d.name != "jaxgan")
-    Path("/tmp/pins.txt").write_text(pins)
+    if not Path("train.py").exists():
+        if not Path("jaxgan/train.py").exists():
+            subprocess.run(["git", "clone", "--depth=1", REPOSITORY, "jaxgan"], check=True)
+        os.chdir("jaxgan")
+    versions = {d.name or "": d.version for d in importlib.metadata.distributions()}
+    own = re.compile(r"jax|jaxlib|jax[-_]cuda.*|libtpu")
+    pins = [f"{name}=={version}\n" for name, version in versions.items() if own.fullmatch(name)]
+    Path("/tmp/pins.txt").write_text("".join(pins))
+    print("kept as they are:", *map(str.strip, pins))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "-c", "/tmp/pins.txt", "-e", "."]
-    subprocess.run(pip, check=True)
+    if subprocess.run(pip).returncode:
+        raise SystemExit(
+            "pip found no versions that go with this runtime's jax (jaxgan: 0.10, 0.11)"
+        )
 elif not Path("train.py").exists():
     os.chdir("..")  # from notebooks/ to the project's root
 sys.path.insert(0, os.getcwd())
@@ -64,7 +71,8 @@ workdir = Path("runs/quickstart")
 
 for part in (0.1, 0.4, 1.0):  # three legs of one run, to look at it in between
     settings = config.load("configs/cgan.py", [*changes, f"steps={max(round(part * steps), 1)}"])
-    loop.train(settings, workdir)
+    if loop.train(settings, workdir):
+        break  # the kernel was interrupted
     grid = max((workdir / "samples").glob("*.png"))
     display(f"step {int(grid.stem):,}: one row a class", Image(str(grid)))
 

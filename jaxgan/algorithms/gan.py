@@ -10,6 +10,7 @@ the generator's moving average. What the paper leaves open:
   them is dropped.
 * Fake images take the labels of the real minibatch beside them, and the generator's update those of
   the last one, so that labels have the data's frequencies everywhere.
+* The metric `d_loss` is the adversarial loss alone; penalties stand beside it, unweighted.
 * Sampling uses the averages of params and of stats, without train mode.
 * Randomness: `fold_in(key, step)`, then `fold_in` of the update's number. No key is stored back.
 """

@@ -8,7 +8,7 @@ from jaxgan.errors import UserError
 
 
 def run(command: Callable[[], int]) -> int:
-    """The command's exit code; a UserError is printed as one sentence and gives 2.
+    """The command's exit code; a UserError or OSError is printed as one sentence and gives 2.
 
     Training ends cleanly at the first Ctrl-C by itself; here arrive those before and the second.
     """
@@ -20,9 +20,9 @@ def run(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped at once", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        sys.stderr.close()
-        return 0
+    except OSError as error:  # a full disk, a file that may not be read
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -33,15 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from jaxgan import experiment, writer
+    from jaxgan import data, experiment, writer
 
+    if not 0 <= arguments.seed < 2**32:
+        raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
     runs = [experiment.load_run(workdir) for workdir in arguments.workdir]
     for workdir, (config, _, _) in zip(arguments.workdir, runs, strict=True):
         if not config.derived.num_classes:
             raise UserError(f"--workdir: the model in {workdir} is unconditional")
         if arguments.num < 2 * config.derived.num_classes:
             raise UserError(f"--num: {arguments.num} is fewer than two images a class")
-    classify, test_accuracy = _classifier(arguments)
+    images, labels = data.load_idx(arguments.source, "train")
+    for workdir, (config, _, _) in zip(arguments.workdir, runs, strict=True):
+        here = tuple(config.derived.image_shape), config.derived.num_classes
+        there = images.shape[1:], int(labels.max()) + 1
+        if here != there:
+            raise UserError(
+                f"--source: {arguments.source} has images of shape {there[0]} in {there[1]} "
+                f"classes, the run in {workdir} {here[0]} in {here[1]}"
+            )
+    classify, test_accuracy = _classifier(arguments, images, labels)
     for workdir, (config, algorithm, state) in zip(arguments.workdir, runs, strict=True):
         result = {
             "step": int(state.step),
@@ -60,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _classifier(arguments: argparse.Namespace):
+def _classifier(arguments: argparse.Namespace, images, labels):
     """A function from float images to logits, trained on the source; and its test accuracy."""
     import jax
     import jax.numpy as jnp
@@ -69,7 +80,7 @@ def _classifier(arguments: argparse.Namespace):
     from jaxgan import data
     from jaxgan.metrics import classifier
 
-    (images, labels), test = (data.load_idx(arguments.source, s) for s in ("train", "test"))
+    test = data.load_idx(arguments.source, "test")
     network = classifier.Classifier(int(labels.max()) + 1)
     key = jax.random.key(arguments.seed)
     params = classifier.train(network, data.to_float(images), jnp.asarray(labels), key)

@@ -81,7 +81,7 @@ def _labels(arguments: argparse.Namespace, config):
         raise UserError(f"--labels: the model in {arguments.workdir} is unconditional")
     else:
         chosen = []
-        for text in arguments.labels.split(","):
+        for text in map(str.strip, arguments.labels.split(",")):
             number = names.index(text) if text in names else text
             if not str(number).isdecimal() or int(number) >= count:
                 listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
@@ -103,7 +103,7 @@ def draw(algorithm, state, labels, seed: int, truncation: float | None = None):
     def draw_chunk(state, key, labels):
         return data.to_uint8(algorithm.sample(state, key, labels, truncation=truncation))
 
-    key = jax.random.key(seed)
+    key = jax.random.fold_in(jax.random.key(seed), 4)  # training has taken 0 to 3
     chunks = math.ceil(len(labels) / CHUNK)
     padded = np.resize(labels, (chunks, CHUNK))
     images = [

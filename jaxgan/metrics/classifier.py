@@ -4,13 +4,12 @@ Three strided 3 x 3 convolutions and two fully connected layers, trained with Ad
 decay: about 91.5 % on Fashion-MNIST's test images after six epochs of all 60,000.
 """
 
-import functools
-
 import flax.linen as nn
 import jax
 import numpy as np
 import optax
 
+from jaxgan.errors import UserError
 from jaxgan.models.layers import Conv
 from jaxgan.typing import Array, Float, Int, Params
 
@@ -38,8 +37,13 @@ def train(
     epochs: int = 6,
     learning_rate: float = 2e-3,
 ) -> Params:
-    """The classifier's variables after `epochs` passes over the images in random order."""
+    """The classifier's variables after `epochs` passes over the images in random order.
+
+    Raises UserError for fewer images than a batch of 128.
+    """
     steps = len(images) // BATCH
+    if not steps:
+        raise UserError(f"a classifier needs {BATCH} images or more, not {len(images)}")
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, epochs * steps))
     params = classifier.init(jax.random.fold_in(key, 0), images[:1])
 
@@ -48,7 +52,7 @@ def train(
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
 
     @jax.jit
-    def epoch(carry, order):
+    def epoch(carry, order, images, labels):  # arguments, not constants of the program
         def step(carry, chosen):
             params, opt = carry
             gradients = jax.grad(loss)(params, images[chosen], labels[chosen])
@@ -60,7 +64,7 @@ def train(
     carry = params, optimizer.init(params)
     for n in range(epochs):
         order = jax.random.permutation(jax.random.fold_in(key, n + 1), len(images))
-        carry = epoch(carry, order[: steps * BATCH].reshape(steps, BATCH))
+        carry = epoch(carry, order[: steps * BATCH].reshape(steps, BATCH), images, labels)
     return carry[0]
 
 
@@ -68,6 +72,6 @@ def predict(
     classifier: Classifier, params: Params, images: Float[Array, "n h w c"]
 ) -> Float[np.ndarray, "n m"]:
     """Logits of all images, in chunks."""
-    apply = jax.jit(functools.partial(classifier.apply, params))
-    chunks = [apply(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
+    apply = jax.jit(classifier.apply)
+    chunks = [apply(params, images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
     return np.concatenate([np.asarray(chunk) for chunk in chunks])

@@ -77,7 +77,7 @@ def pyramid(size: int) -> tuple[int, int]:
 
     Raises UserError for a size that no such pyramid reaches.
     """
-    for levels in range(1, 12):
+    for levels in range(1, 8):
         if size % 2**levels == 0 and 4 <= size // 2**levels < 8:
             return size // 2**levels, levels
     reached = sorted(base * 2**levels for base in range(4, 8) for levels in range(1, 8))

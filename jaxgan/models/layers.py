@@ -1,6 +1,7 @@
 """Layers that the networks share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -95,6 +96,9 @@ class LabelledLatent(nn.Module):
 
 # How the discriminator learns the label: whether by a term of its last layer, or with its input.
 CONDITIONINGS = {"concat": False, "projection": True}
+
+# Fields of networks that are names.
+CHOICES: dict[str, Mapping[str, Any]] = {"norm": NORMS, "conditioning": CONDITIONINGS}
 
 
 class Logit(nn.Module):
