@@ -96,10 +96,10 @@ def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived:
         chosen[name] = tuple(value) if isinstance(value, list | tuple) else value
         sizes = chosen[name] if isinstance(chosen[name], tuple) else (chosen[name],)
         positive = all(type(size) is int and size > 0 for size in sizes)
-        if name in CHOICES:
-            lookup(CHOICES[name], value, f"model.{role}.{name}")
         if type(chosen[name]) is not type(default) or not (isinstance(default, str) or positive):
             raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")
+        if name in CHOICES:
+            lookup(CHOICES[name], value, f"model.{role}.{name}")
     return network(**derived, **chosen)
 
 

@@ -8,8 +8,8 @@ the device's own arithmetic repeats itself.
 import contextlib
 import json
 import math
+import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -283,11 +283,8 @@ def _stop_signal() -> Iterator[Callable[[], int]]:
         received = number
         for each, handler in usual.items():
             signal.signal(each, handler)
-        print(
-            "\nstopping after the steps at hand; once more to stop at once",
-            file=sys.stderr,
-            flush=True,
-        )
+        # Not print: the handler may run in the middle of one.
+        os.write(2, b"\nstopping after the steps at hand; once more to stop at once\n")
 
     for number in usual:
         signal.signal(number, handle)

@@ -258,7 +258,7 @@ def test_a_stop_signal_ends_cleanly_and_the_run_goes_on(train, tmp_path, number)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number
-    assert "stopping after this step" in err
+    assert "stopping after the steps at hand" in err
     assert "Traceback" not in err
     stopped = re.search(r"stopped after step ([\d,]+); the checkpoint is written\.\n(.*)", out)
     assert stopped
@@ -350,3 +350,11 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path, capsys):
     assert f"generator {generator:,} parameters, discriminator {discriminator:,}\n" in out[rest:]
     assert float(re.search(r"one step: ([\d.]+) GFLOP on each device", out)[1]) >= 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_losses_are_no_numbers_stops(tmp_path):
+    settings = small("optimizer.discriminator.learning_rate=1e30", "loss=least_squares")
+    with pytest.raises(UserError, match=r"^step \d+: \w+ is (nan|-?inf); .*learning_rate"):
+        loop.train(settings, tmp_path / "run")
+    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+    assert writer.read_metrics(tmp_path / "run") == []

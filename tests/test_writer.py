@@ -187,3 +187,15 @@ def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
     assert re.search(r" 25%\|.*25/100 \[", shown)
     assert re.search(r" 50%\|.*50/100 \[.*<.*d_loss 1\.000, g_loss 0\.500, 1,234 images/s", shown)
     assert capsys.readouterr().out == ""
+
+
+def test_progress_trains_on_without_a_reader(monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    progress = writer.Progress(0, 10)
+    progress.say("to nobody")
+    progress.say("again")
+    sys.stdout.close()

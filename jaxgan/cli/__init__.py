@@ -20,6 +20,9 @@ def run(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("stopped at once", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, `head` say, has seen enough; training goes on by itself
+        sys.stderr.close()
+        return 0
     except OSError as error:  # a full disk, a file that may not be read
         print(f"error: {error}", file=sys.stderr)
         return 2
