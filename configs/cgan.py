@@ -5,9 +5,11 @@
 The paper's idea, labels given to both players, on the networks of Radford et al. 2016 (dcgan.py).
 The label's embedding is joined to z; the discriminator takes it by projection (Miyato and Koyama
 2018) and has R1 (Mescheder et al. 2018) in place of BatchNorm. Without R1 each class fell to a few
-pictures: in trials of 3,000 steps, to between a quarter and a half of the real images' diversity.
+pictures: in a trial of 3,000 steps, to between a quarter and 60 % of the real images' diversity.
 
-Expected: see RESULTS.md.
+Expected on two CPU cores: four to six minutes; a classifier assigns 90.7 ± 0.4 % of samples to the
+class that was asked for (of real test images 91.5 %), and no class is less than 85 % as diverse as
+real images (three seeds, RESULTS.md).
 """
 
 from configs import default

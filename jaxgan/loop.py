@@ -229,7 +229,7 @@ def _farewell(workdir: Path) -> int:
 
 
 class _Clock:
-    """Wall time of training, without compilation and drawing, over all sessions of the run."""
+    """Wall time of training, without compilation and drawing, over all starts of the run."""
 
     def __init__(self, config: ConfigDict, step: int, earlier: float):
         self.config, self.earlier = config, earlier

@@ -65,7 +65,7 @@ class Writer:
         kept = [line for line in read_metrics(workdir) if line["step"] <= step]
         with whole_file(workdir / "metrics.jsonl") as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self.seconds = kept[-1]["seconds"] if kept else 0.0  # of training, in earlier sessions
+        self.seconds = kept[-1]["seconds"] if kept else 0.0  # of training, before this start
         self._file: IO[str] = open(workdir / "metrics.jsonl", "a")  # noqa: SIM115
         from tensorboardX import SummaryWriter  # here: only training needs it
 
