@@ -83,3 +83,10 @@ def test_evaluate_refuses_an_unconditional_model(source, tmp_path, capsys):
     arguments = ["--workdir", str(tmp_path / "run"), "--source", str(source)]
     assert main(["evaluate", *arguments]) == 2
     assert "is unconditional" in capsys.readouterr().err
+
+
+def test_evaluate_refuses_a_source_of_other_images(source, tmp_path, capsys):
+    settings = config.tiny(config.load("configs/cgan_mlp.py", ["data.image_size=14"]))
+    assert loop.train(settings, tmp_path / "run") == 0
+    assert main(["evaluate", "--workdir", str(tmp_path / "run"), "--source", str(source)]) == 2
+    assert "has images of shape (28, 28, 1) in 10 classes" in capsys.readouterr().err

@@ -197,5 +197,6 @@ def test_progress_trains_on_without_a_reader(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Closed())
     progress = writer.Progress(0, 10)
     progress.say("to nobody")
+    assert not isinstance(sys.stdout, Closed)
     progress.say("again")
     sys.stdout.close()
