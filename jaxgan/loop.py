@@ -52,21 +52,21 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             state, first = _initial_state(config, algorithm, checkpoints, mesh)
             if first >= config.steps:
                 more = f"For more, add --config.steps={2 * first}."
-                print(f"This run is finished: {first:,} steps. {more}")
+                writer.say(f"This run is finished: {first:,} steps. {more}")
                 return _farewell(workdir)
             writer.write_json(workdir / "config.json", config.to_dict())
-            print(summary)
+            writer.say(summary)
             if first:
-                print(f"going on from step {first:,} of {config.steps:,}")
+                writer.say(f"going on from step {first:,} of {config.steps:,}")
             step, signal_number, seconds = _train(
                 config, workdir, dataset, algorithm, mesh, checkpoints, state, first
             )
     if step < config.steps:
         writer.write_curves(workdir)
-        print(f"stopped after step {step:,}; the checkpoint is written.")
-        print("The same command again goes on from there.")
+        writer.say(f"stopped after step {step:,}; the checkpoint is written.")
+        writer.say("The same command again goes on from there.")
         return 128 + signal_number
-    print(f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min.")
+    writer.say(f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min.")
     return _farewell(workdir)
 
 
@@ -223,8 +223,8 @@ def _compile(progress: writer.Progress, *arguments: Any) -> Callable:
 
 def _farewell(workdir: Path) -> int:
     pictures = [*sorted((workdir / "samples").glob("*.png"))[-1:], writer.write_curves(workdir)]
-    print(f"pictures: {', '.join(map(str, filter(None, pictures)))}")
-    print(f"next: python -m jaxgan sample --workdir {workdir} --num 64 --out samples.png")
+    writer.say(f"pictures: {', '.join(map(str, filter(None, pictures)))}")
+    writer.say(f"next: python -m jaxgan sample --workdir {workdir} --num 64 --out samples.png")
     return 0
 
 

@@ -122,6 +122,14 @@ def write_curves(workdir: Path) -> Path | None:
     return path
 
 
+def say(text: str) -> None:
+    """Print a line; training goes on where the reader, `head` say, has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+
+
 class Progress:
     """A bar with images/s, losses and time left on a terminal, plain lines elsewhere."""
 
@@ -149,13 +157,10 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar."""
-        if not self._bar.disable:
+        if self._bar.disable:
+            say(text)
+        else:
             self._bar.write(text, file=sys.stderr)
-            return
-        try:
-            print(text, flush=True)
-        except BrokenPipeError:  # the reader, `head` say, has seen enough: train on
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
     def close(self) -> None:
         self._bar.close()
