@@ -23,13 +23,18 @@ def get_config() -> ConfigDict:
     config.precision = "float32"  # of arrays; products are as precise as the device makes them
 
     config.data = ConfigDict()
-    config.data.name = "fashion_mnist_mini"  # see DATASETS in jaxgan/data
-    config.data.dir = ""  # where prepared data sets lie; "": the package's own
-    config.data.path = ""  # source files of a data set that needs them
-    config.data.split = "train"
+    # fashion_mnist_mini (comes with the package), mnist, fashion_mnist, cifar10, cifar100,
+    # tfds:NAME (of the TFDS catalogue), folder (your own images), ring, grid, swiss_roll (points),
+    # stacked_mnist, stacked:NAME (three grey images as colour channels)
+    config.data.name = "fashion_mnist_mini"
+    config.data.dir = ""  # where prepared sets lie; "": TFDS's own, ~/tensorflow_datasets
+    config.data.path = ""  # your files: originals; for folder a directory, .zip, .npy or .npz
+    config.data.split = "train"  # or a slice of one, train[:90%]
     config.data.image_size = 0  # pixels along a side; 0: as they are
-    config.data.flip = False  # mirror images at random; not there yet
-    config.data.cache = "device"  # uint8 images stay in the device's memory
+    config.data.flip = False  # mirror each image, left for right, with probability one half
+    # Where images wait: device (all on it), host (all in memory), none (read and decoded as they
+    # come, by Grain), auto (the first that fits). Batches are the same.
+    config.data.cache = "auto"
 
     config.model = ConfigDict()
     config.model.name = "dcgan"  # jaxgan/models/NAME.py

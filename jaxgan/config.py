@@ -62,12 +62,12 @@ RULES: dict[str, Rule] = {
     "steps_per_call": COUNT,
     "precision": Rule(str, among=("float32",)),
     "data.name": TEXT,
-    "data.dir": Rule(str, among=("",)),
-    "data.path": Rule(str, among=("",)),
+    "data.dir": TEXT,
+    "data.path": TEXT,
     "data.split": TEXT,
     "data.image_size": Rule(int, 0, 4096),
-    "data.flip": Rule(bool, among=(False,)),
-    "data.cache": Rule(str, among=("device",)),
+    "data.flip": Rule(bool),
+    "data.cache": Rule(str, among=("auto", "device", "host", "none")),
     "model.name": TEXT,
     **{
         f"optimizer.{player}.{key}": rule
@@ -98,8 +98,12 @@ RULES: dict[str, Rule] = {
 # Their keys are names of penalties and fields of networks, checked where those are looked up.
 OPEN = ("penalties", "model.generator", "model.discriminator")
 
-# Keys that may change when a run goes on: they do not change what a step computes.
+# Keys that may change when a run goes on: they do not change what a step computes. What the data
+# are, wherever they lie, is in derived.data.
 CADENCE = (
+    "data.cache",
+    "data.dir",
+    "data.path",
     "steps",
     "log_every",
     "sample_every",
@@ -210,15 +214,20 @@ def _unknown(key: str) -> UserError:
 
 
 def resolve(
-    config: ConfigDict, num_examples: int, image_shape: tuple[int, int, int], class_names: Sequence
+    config: ConfigDict,
+    num_examples: int,
+    image_shape: Sequence[int],
+    class_names: Sequence[str],
+    details: Mapping[str, Any],
 ) -> ConfigDict:
     """A copy of the config with all that follows from it and the data, under `derived`.
 
-    Raises UserError where config and data do not fit together.
+    `num_examples`: 0 for data without end; `details`: what else tells the data from others. Raises
+    UserError where config and data do not fit together.
     """
     if config.conditional and not class_names:
         raise UserError(f"conditional: the data set {config.data.name} has no labels")
-    if config.batch_size > num_examples:
+    if num_examples and config.batch_size > num_examples:
         raise UserError(
             f"batch_size: {config.batch_size:,} is more than the {num_examples:,} examples of "
             f"{config.data.name} {config.data.split}"
@@ -231,9 +240,10 @@ def resolve(
             "image_shape": list(image_shape),
             "num_classes": len(class_names) if config.conditional else 0,
             "class_names": list(class_names) if config.conditional else [],
+            "data": dict(details),
             "images_per_step": images_per_step,  # real images
             "kimg": config.steps * images_per_step / 1000,
-            "epochs": config.steps * images_per_step / num_examples,
+            "epochs": config.steps * images_per_step / num_examples if num_examples else 0.0,
         }
     )
     return resolved

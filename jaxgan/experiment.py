@@ -30,18 +30,21 @@ from jaxgan.errors import UserError, lookup
 from jaxgan.losses import LOSSES
 from jaxgan.models.layers import CHOICES
 from jaxgan.penalties import PENALTIES
-from jaxgan.typing import Array, Int, Metrics, PyTree, UInt8
+from jaxgan.typing import Metrics, PyTree
 
 # Modules of the two packages that are no model and no algorithm.
 _SHARED = {"layers", "player"}
 
 
-def prepare(config: ConfigDict) -> tuple[ConfigDict, data.Dataset]:
-    """The resolved config and its data set, both checked."""
+def prepare(config: ConfigDict) -> tuple[ConfigDict, Any]:
+    """The resolved config and its data set, opened but not read; both checked."""
     validate(config)
-    dataset = data.load(config.data.name, config.data.split, config.data.image_size or None)
-    shape = (dataset.image_size, dataset.image_size, dataset.channels)
-    return resolve(config, len(dataset.images), shape, dataset.class_names), dataset
+    settings = config.data
+    dataset = data.open_set(
+        settings.name, settings.split, settings.image_size, settings.dir, settings.path
+    )
+    sizes = dataset.num_examples, dataset.shape
+    return resolve(config, *sizes, dataset.class_names, dataset.details), dataset
 
 
 def build(config: ConfigDict) -> Any:
@@ -107,38 +110,39 @@ def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived:
 # Training
 
 
-def compile_call(
-    algorithm: Any,
-    mesh: Mesh,
-    state: PyTree,
-    images: UInt8[Array, "n h w c"],
-    labels: Int[Array, " n"] | None,
-    steps: int,
-) -> Callable:
-    """`call(state, images, labels, indices) -> (state, metrics)`: `steps` steps in one dispatch.
+def make_feed(config: ConfigDict, dataset: Any) -> data.Feed:
+    """How this process's share of the batches reaches the devices."""
+    return dataset.feed(
+        cache=config.data.cache,
+        flip=config.data.flip,
+        seed=config.seed,
+        n_critic=config.n_critic,
+        batch_size=config.batch_size,
+        process=(jax.process_index(), jax.process_count()),
+    )
 
-    The data set stays on the devices as uint8; `indices` (int32 s k b) say which examples the K
-    minibatches of each step are. The state is donated; metrics are means over the steps.
+
+def compile_call(
+    algorithm: Any, mesh: Mesh, feed: data.Feed, state: PyTree, resident: PyTree, inputs: PyTree
+) -> Callable:
+    """`call(state, resident, inputs) -> (state, metrics)`: as many steps as `inputs` is of.
+
+    `resident` are the feed's arrays that stay on the devices, `inputs` what the steps take beside
+    them. The state is donated; metrics are means over the steps.
     """
 
-    def call(state, images, labels, indices: Int[Array, "s k b"]) -> tuple[PyTree, Metrics]:
-        def step(state, chosen):
-            batch = {"image": data.to_float(images[chosen])}
-            if labels is not None:
-                batch["label"] = labels[chosen]
-            return algorithm.step(state, batch)
+    def call(state, resident, inputs) -> tuple[PyTree, Metrics]:
+        def step(state, inputs):
+            batch = feed.minibatches(resident, inputs)
+            if not algorithm.num_classes:
+                batch = {"image": batch["image"]}
+            return algorithm.step(state, parallel.constrain_batch(batch, axis=1))
 
-        state, metrics = jax.lax.scan(step, state, indices)
+        state, metrics = jax.lax.scan(step, state, inputs)
         return state, jax.tree.map(jnp.mean, metrics)
 
-    same = parallel.replicated(mesh)
-    indices = jax.ShapeDtypeStruct(
-        (steps, algorithm.n_critic, algorithm.batch_size),
-        jnp.int32,
-        sharding=parallel.split(mesh, 2),
-    )
-    compiled = jax.jit(call, donate_argnums=0, out_shardings=same)
-    return compiled.lower(state, images, labels, indices).compile()
+    compiled = jax.jit(call, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    return compiled.lower(state, resident, inputs).compile()
 
 
 def flops_per_step(algorithm: Any, mesh: Mesh) -> float:

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from jaxgan import data, experiment, parallel, writer
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import CADENCE, flatten
 from jaxgan.errors import UserError
-from jaxgan.typing import Int, PyTree, UInt8
+from jaxgan.typing import PyTree, UInt8
 
 
 def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
@@ -74,25 +74,27 @@ def _train(
     config, workdir, dataset, algorithm, mesh, checkpoints, state, first
 ) -> tuple[int, int, float]:
     """Train from step `first` on; the step reached, the stop signal or 0, and the run's seconds."""
-    same = parallel.replicated(mesh)
-    images = jax.device_put(dataset.images, same)
-    labels = jax.device_put(dataset.labels, same) if config.conditional else None
-    draw_grid = _grid_drawer(config, algorithm)
+    feed = experiment.make_feed(config, dataset)
+    resident = parallel.place(mesh, feed.resident)
+    draw_samples = _sample_drawer(config, algorithm, dataset)
     calls: dict[int, Callable] = {}  # the compiled program for each number of steps
     step, pending = first, None
     with (
         contextlib.closing(writer.Writer(workdir, first)) as output,
         contextlib.closing(writer.Progress(first, config.steps)) as progress,
+        contextlib.closing(_inputs(config, feed, mesh, first)) as batches,
         _stop_signal() as stopped,
     ):
         clock = _Clock(config, first, output.seconds)
         while step < config.steps and not stopped():
-            count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
+            with clock.waiting():
+                count, inputs = next(batches)
             if count not in calls:
                 with clock.stopped():
-                    calls[count] = _compile(progress, algorithm, mesh, state, images, labels, count)
-            chosen = jax.device_put(_indices(config, step, count), parallel.split(mesh, 2))
-            state, metrics = calls[count](state, images, labels, chosen)
+                    calls[count] = _compile(
+                        progress, count, algorithm, mesh, feed, state, resident, inputs
+                    )
+            state, metrics = calls[count](state, resident, inputs)
             step += count
             jax.block_until_ready(pending)  # one call runs, the next is in line, no more
             pending = metrics
@@ -107,13 +109,31 @@ def _train(
             if step % config.sample_every == 0 or last:
                 jax.block_until_ready(state)
                 with clock.stopped():
-                    output.samples(step, draw_grid(state))
+                    output.samples(step, draw_samples(state))
             if step % config.checkpoint_every == 0 or last:
                 checkpoints.save(step, state)
             progress.update(step)
         checkpoints.save(step, state)
         checkpoints.wait()  # a second Ctrl-C ends it at once, not the first
         return step, stopped(), clock.seconds
+
+
+def _inputs(config, feed: data.Feed, mesh, first: int) -> Generator[tuple[int, PyTree], None, None]:
+    """(number of steps, their inputs on the devices), one call after another from step `first`."""
+
+    def calls() -> Iterator[tuple[int, int]]:
+        step = first
+        while step < config.steps:
+            count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
+            yield step, count
+            step += count
+
+    def make(step: int, count: int) -> PyTree:
+        return parallel.place(mesh, feed.inputs(step, count), batch_axis=2)
+
+    with contextlib.closing(data.ahead(make, calls())) as made:
+        for (_, count), inputs in made:
+            yield count, inputs
 
 
 # --------------------------------------------------------------------------------------------------
@@ -164,20 +184,20 @@ def _initial_state(config, algorithm, checkpoints: Checkpoints, mesh) -> tuple[P
     return checkpoints.restore(step, like), step
 
 
-def _indices(config: ConfigDict, step: int, count: int) -> Int[np.ndarray, "s k b"]:
-    """Which examples steps `step` to `step + count - 1` see."""
-    size = config.derived.images_per_step
-    chosen = data.indices(config.seed, step * size, count * size, config.derived.num_examples)
-    return chosen.reshape(count, config.n_critic, config.batch_size)
-
-
-def _grid_drawer(
-    config: ConfigDict, algorithm: Any
+def _sample_drawer(
+    config: ConfigDict, algorithm: Any, dataset: Any
 ) -> Callable[[PyTree], UInt8[np.ndarray, "h w c"]]:
-    """A function that draws the state's samples of fixed latents; one row a class, if any."""
-    rows, columns = min(config.derived.num_classes, 20) or 8, 10 if config.conditional else 8
-    labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
+    """A function that draws the state's samples of fixed latents: images in a grid, one row a class
+    if there are any; points in a scatter plot, over real ones."""
     key = jax.random.fold_in(jax.random.key(config.seed), 3)  # init has taken 0 to 2
+    classes = config.derived.num_classes
+    if len(config.derived.image_shape) == 1:
+        labels = jnp.arange(2500, dtype=jnp.int32) % max(classes, 1)
+        real = np.asarray(dataset.draw(jax.random.fold_in(key, 0), 2500)[0])
+        sample = jax.jit(lambda state: algorithm.sample(state, key, labels))
+        return lambda state: writer.scatter(np.asarray(sample(state)), real)
+    rows, columns = min(classes, 20) or 8, 10 if classes else 8
+    labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
     sample = jax.jit(lambda state: data.to_uint8(algorithm.sample(state, key, labels)))
     return lambda state: writer.grid(np.asarray(sample(state)), columns)
 
@@ -192,14 +212,16 @@ def _summary(config: ConfigDict, algorithm: Any, mesh: jax.sharding.Mesh) -> str
     device = mesh.devices.flat[0]
     shape = " x ".join(map(str, config.derived.image_shape))
     classes = f", {config.derived.num_classes} classes" if config.conditional else ""
+    size = config.derived.num_examples
+    number = f"{size:,} images of" if size else "drawn without end,"
+    made = "".join(f", {name} {value}" for name, value in config.derived.data.items())
+    epochs = f", {config.derived.epochs:.1f} epochs" if size else ""
     return (
         f"jaxgan {jaxgan.__version__} on {mesh.size} x {device.device_kind} ({device.platform})\n"
-        f"data: {config.data.name} {config.data.split}, {config.derived.num_examples:,} images of "
-        f"{shape}{classes}\n"
+        f"data: {config.data.name} {config.data.split}, {number} {shape}{classes}{made}\n"
         f"model: {config.model.name}, generator {count(state.generator.params):,} parameters, "
         f"discriminator {count(state.discriminator.params):,}\n"
-        f"training: {config.steps:,} steps of {config.derived.images_per_step} images, "
-        f"{config.derived.epochs:.1f} epochs"
+        f"training: {config.steps:,} steps of {config.derived.images_per_step} images{epochs}"
     )
 
 
@@ -214,10 +236,10 @@ def _refuse_nonfinite(values: dict[str, int | float], checkpoints: Checkpoints) 
         )
 
 
-def _compile(progress: writer.Progress, *arguments: Any) -> Callable:
+def _compile(progress: writer.Progress, count: int, *arguments: Any) -> Callable:
     start = time.perf_counter()
     call = experiment.compile_call(*arguments)
-    progress.say(f"compiled {arguments[-1]} steps in {time.perf_counter() - start:.1f} s")
+    progress.say(f"compiled {count} steps in {time.perf_counter() - start:.1f} s")
     return call
 
 
@@ -235,6 +257,7 @@ class _Clock:
         self.config, self.earlier = config, earlier
         self.start_step = self.mark_step = step
         self.start = self.mark = time.perf_counter()
+        self.waited = 0.0  # for data, since the last line
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
@@ -242,6 +265,12 @@ class _Clock:
         yield
         self.start += time.perf_counter() - begin
         self.mark += time.perf_counter() - begin
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - begin
 
     @property
     def seconds(self) -> float:
@@ -252,13 +281,15 @@ class _Clock:
         since the last line."""
         now, size = time.perf_counter(), self.config.derived.images_per_step
         speed = (step - self.mark_step) * size / (now - self.mark)
-        self.mark, self.mark_step = now, step
+        waited = self.waited / (now - self.mark)
+        self.mark, self.mark_step, self.waited = now, step, 0.0
         return {
             "step": step,
             "kimg": step * size / 1000,
             "seconds": round(self.seconds, 3),
             **{name: float(value) for name, value in metrics.items()},
             "images_per_second": round(speed, 1),
+            "data_wait": round(waited, 4),  # share of the time; an upper bound of the device's
         }
 
     def seconds_left(self, step: int) -> float:

@@ -40,8 +40,26 @@ def split(mesh: Mesh, axis: int) -> NamedSharding:
     return NamedSharding(mesh, P(*(None,) * axis, "data"))
 
 
-def constrain_batch(tree: PyTree) -> PyTree:
-    """Split the leading axis of the arrays over the mesh in use; nothing where none is."""
+def place(mesh: Mesh, tree: PyTree, batch_axis: int | None = None) -> PyTree:
+    """Numpy arrays on the devices: whole on each, or split over them along `batch_axis`.
+
+    Where there are several processes, each has its own part of that axis. Arrays that do not have
+    it are whole on each device.
+    """
+
+    def put(x: np.ndarray) -> jax.Array:
+        if batch_axis is None or x.ndim <= batch_axis:
+            sharding = replicated(mesh)
+        else:
+            sharding = split(mesh, batch_axis)
+        return jax.make_array_from_process_local_data(sharding, x)
+
+    return jax.tree.map(put, tree)
+
+
+def constrain_batch(tree: PyTree, axis: int = 0) -> PyTree:
+    """Split that axis of the arrays over the mesh in use; nothing where none is."""
     if "data" not in jax.sharding.get_abstract_mesh().axis_names:
         return tree
-    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, P("data")), tree)
+    spec = P(*(None,) * axis, "data")
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec), tree)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 Params = PyTree  # trainable arrays of one network
 Stats = PyTree  # its other variables: BatchNorm moments
 Metrics = dict[str, Array]  # scalars of one step
-Batch = dict[str, Array]  # image: float32 b h w c in [-1, 1]; label, if any: int32 b
+Batch = dict[str, Array]  # image: float32 b h w c in [-1, 1], or points b 2; label: int32 b
 
 __all__ = [
     "Array",

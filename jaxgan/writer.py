@@ -16,7 +16,7 @@ import tqdm
 from PIL import Image
 
 from jaxgan.errors import UserError
-from jaxgan.typing import UInt8
+from jaxgan.typing import Float, UInt8
 
 
 @contextlib.contextmanager
@@ -54,6 +54,29 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int) -> UInt8[np.ndarray
         top, left = 2 + (i // columns) * (h + 2), 2 + (i % columns) * (w + 2)
         canvas[top : top + h, left : left + w] = image
     return canvas
+
+
+def scatter(
+    fake: Float[np.ndarray, "n 2"], real: Float[np.ndarray, "m 2"] | None = None
+) -> UInt8[np.ndarray, "h w c"]:
+    """Points in the plane, the real ones in grey beneath; the axes are those of the real ones."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # here: few runs are of points
+
+    figure = Figure(figsize=(5, 5), dpi=100, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    for points, colour, name in ((real, "0.6", "real"), (fake, "C0", "fake")):
+        if points is not None:
+            x, y = points.T
+            axes.scatter(x, y, s=4, c=colour, label=name, linewidths=0)
+    if real is not None:
+        low, high = real.min(), real.max()
+        margin = 0.15 * (high - low)
+        axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin))
+        axes.legend(loc="upper right")
+    axes.set_aspect("equal")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 class Writer:

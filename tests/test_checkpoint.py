@@ -21,7 +21,7 @@ KEYS = ["model.name=mlp", "model.generator.features=(8,)", "model.discriminator.
 def make_state(*overrides, seed=0):
     """A GAN's state, small, with arrays that differ all over."""
     settings = config.load(CONFIG, [*KEYS, "z_dim=4", *overrides])
-    algorithm = experiment.build(config.resolve(settings, 100, (8, 8, 1), ()))
+    algorithm = experiment.build(config.resolve(settings, 100, (8, 8, 1), (), {}))
     state = algorithm.init(jax.random.key(seed))
     noise = jax.random.key(seed + 1)
     leaves, tree = jax.tree.flatten(state)

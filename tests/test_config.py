@@ -241,12 +241,13 @@ def test_a_missing_key_is_named(key):
 def test_resolve_derives():
     overrides = ["steps=1000", "batch_size=50", "n_critic=5", "conditional=True"]
     config = load(DEFAULT, overrides)
-    resolved = resolve(config, 10_000, SHAPE, CLASSES)
+    resolved = resolve(config, 10_000, SHAPE, CLASSES, {"filter": "lanczos"})
     assert resolved.derived.to_dict() == {
         "num_examples": 10_000,
         "image_shape": [28, 28, 1],
         "num_classes": 10,
         "class_names": list(CLASSES),
+        "data": {"filter": "lanczos"},
         "images_per_step": 250,
         "kimg": 250.0,
         "epochs": 25.0,
@@ -258,18 +259,23 @@ def test_resolve_derives():
 
 
 def test_resolve_without_labels():
-    derived = resolve(load(DEFAULT), 10_000, SHAPE, CLASSES).derived
+    derived = resolve(load(DEFAULT), 10_000, SHAPE, CLASSES, {}).derived
     assert (derived.num_classes, derived.class_names) == (0, [])
     with pytest.raises(
         UserError, match=r"^conditional: the data set fashion_mnist_mini has no lab"
     ):
-        resolve(load(DEFAULT, ["conditional=True"]), 10_000, SHAPE, ())
+        resolve(load(DEFAULT, ["conditional=True"]), 10_000, SHAPE, (), {})
+
+
+def test_data_without_end_have_no_epochs():
+    derived = resolve(load(DEFAULT, ["batch_size=100"]), 0, (2,), (), {}).derived
+    assert (derived.num_examples, derived.epochs, derived.image_shape) == (0, 0.0, [2])
 
 
 def test_a_batch_is_no_larger_than_the_data():
-    resolve(load(DEFAULT, ["batch_size=100"]), 100, SHAPE, ())
+    resolve(load(DEFAULT, ["batch_size=100"]), 100, SHAPE, (), {})
     with pytest.raises(UserError, match=r"^batch_size: 101 is more than the 100 examples"):
-        resolve(load(DEFAULT, ["batch_size=101"]), 100, SHAPE, ())
+        resolve(load(DEFAULT, ["batch_size=101"]), 100, SHAPE, (), {})
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)

@@ -1,13 +1,14 @@
 """One device and eight (fake ones, see conftest.py) give the same training and share the work."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import experiment, parallel
+from jaxgan import data, experiment, parallel
 from jaxgan.algorithms import player
 from jaxgan.algorithms.gan import GAN
 from jaxgan.errors import UserError
@@ -43,17 +44,22 @@ def small(model):
     )
 
 
-def data(model, mesh):
-    """The data set, and which examples the steps see, as the loop places them."""
-    random, same = np.random.default_rng(0), parallel.replicated(mesh)
+def make_feed(model):
+    random = np.random.default_rng(0)
     images = random.integers(0, 256, (EXAMPLES, *SHAPES[model])).astype(np.uint8)
     labels = random.integers(0, CLASSES[model] or 1, EXAMPLES).astype(np.int32)
-    chosen = random.integers(0, EXAMPLES, (STEPS, 1, BATCHES[model])).astype(np.int32)
-    return (
-        jax.device_put(images, same),
-        jax.device_put(labels, same) if CLASSES[model] else None,
-        jax.device_put(chosen, parallel.split(mesh, 2)),
+    examples = types.SimpleNamespace(
+        num_examples=EXAMPLES, read=lambda chosen: (images[chosen], labels[chosen])
     )
+    return data.make_feed(
+        examples, "device", flip=True, seed=0, n_critic=1, batch_size=BATCHES[model]
+    )
+
+
+def placed(feed, mesh):
+    """The data set, and which examples the steps see, as the loop places them."""
+    inputs = parallel.place(mesh, feed.inputs(0, STEPS), batch_axis=2)
+    return parallel.place(mesh, feed.resident), inputs
 
 
 @functools.cache
@@ -71,8 +77,8 @@ def program(model, num_devices):
         jax.eval_shape(algorithm.init, jax.random.key(0)),
     )
     with jax.set_mesh(mesh):
-        images, labels, _ = data(model, mesh)
-        return experiment.compile_call(algorithm, mesh, state, images, labels, STEPS), mesh
+        feed = make_feed(model)
+        return experiment.compile_call(algorithm, mesh, feed, state, *placed(feed, mesh)), mesh
 
 
 @functools.cache
@@ -82,7 +88,7 @@ def trained(num_devices):
     # device_put may share the buffers that the call will delete
     state = jax.device_put(jax.tree.map(jnp.copy, initial("dcgan")), parallel.replicated(mesh))
     with jax.set_mesh(mesh):
-        state, metrics = call(state, *data("dcgan", mesh))
+        state, metrics = call(state, *placed(make_feed("dcgan"), mesh))
     assert len(state.generator.params["Dense_0"]["kernel"].sharding.device_set) == num_devices
     return jax.device_get(((state.generator, state.discriminator, state.ema), metrics))
 

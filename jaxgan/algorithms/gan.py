@@ -77,7 +77,8 @@ class GAN:
         )
 
     def step(self, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-        """One training step. `batch`: image float32 k b h w c in [-1, 1]; label int32 k b."""
+        """One training step. `batch`: image float32 k b h w c in [-1, 1] (or points k b 2); label
+        int32 k b."""
         key = jax.random.fold_in(state.key, state.step)
 
         def discriminator_update(discriminator, inputs):
@@ -169,7 +170,7 @@ class GAN:
         key: Key[Array, ""],
         labels: Int[Array, " b"],
         truncation: float | None = None,
-    ) -> Float[Array, "b h w c"]:
+    ) -> Float[Array, "b ..."]:
         """One image for each label, in [-1, 1]; without classes only their number counts.
 
         With `truncation` latents are drawn anew until they lie within it (Brock et al. 2019).

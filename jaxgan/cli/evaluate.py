@@ -105,7 +105,8 @@ def _measure(config, algorithm, state, classify, arguments: argparse.Namespace) 
     names = config.derived.class_names
     labels = np.resize(np.arange(len(names), dtype=np.int32), arguments.num)
     fake = data.to_float(draw(algorithm, state, labels, arguments.seed))
-    dataset = data.load(config.data.name, config.data.split, config.data.image_size or None)
+    section = config.data
+    dataset = data.load(section.name, section.split, section.image_size, section.dir, section.path)
     real = data.to_float(dataset.images)
     accuracy = conditional.accuracy(jnp.asarray(classify(fake)), jnp.asarray(labels), len(names))
     distance = conditional.mean_pairwise_distance

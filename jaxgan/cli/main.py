@@ -3,9 +3,9 @@
 import argparse
 
 from jaxgan import __version__, cli
-from jaxgan.cli import evaluate, sample
+from jaxgan.cli import evaluate, prepare, sample
 
-VERBS = {"sample": sample, "evaluate": evaluate}
+VERBS = {"sample": sample, "evaluate": evaluate, "prepare": prepare}
 
 
 def main(arguments: list[str] | None = None) -> int:

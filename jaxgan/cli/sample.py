@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxgan import experiment  # here, so that --help and mistakes are answered at once
 
     config, algorithm, state = experiment.load_run(arguments.workdir, arguments.step)
+    if len(config.derived.image_shape) == 1 and not out.suffix:
+        raise UserError(f"--out: {out} is a folder for images; points go to .png, .npy or .npz")
     labels = _labels(arguments, config)
     images = draw(algorithm, state, labels, arguments.seed, arguments.truncation)
     _write(out, images, labels, bool(config.derived.num_classes))
@@ -91,7 +93,8 @@ def _labels(arguments: argparse.Namespace, config):
 
 
 def draw(algorithm, state, labels, seed: int, truncation: float | None = None):
-    """uint8 images n h w c, drawn in chunks of one size, each from a key of its own."""
+    """uint8 images n h w c (or float32 points n 2), drawn in chunks of one size, each from a key of
+    its own."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -101,7 +104,8 @@ def draw(algorithm, state, labels, seed: int, truncation: float | None = None):
 
     @jax.jit
     def draw_chunk(state, key, labels):
-        return data.to_uint8(algorithm.sample(state, key, labels, truncation=truncation))
+        drawn = algorithm.sample(state, key, labels, truncation=truncation)
+        return data.to_uint8(drawn) if drawn.ndim > 2 else drawn
 
     key = jax.random.fold_in(jax.random.key(seed), 4)  # training has taken 0 to 3
     chunks = math.ceil(len(labels) / CHUNK)
@@ -124,7 +128,9 @@ def _write(out: Path, images, labels, conditional: bool) -> None:
     except OSError as error:
         raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
     if out.suffix == ".png":
-        writer.write_png(out, writer.grid(images, math.ceil(math.sqrt(len(images)))))
+        columns = math.ceil(math.sqrt(len(images)))
+        picture = writer.grid(images, columns) if images.ndim > 2 else writer.scatter(images)
+        writer.write_png(out, picture)
     elif out.suffix in (".npy", ".npz"):
         with writer.whole_file(out) as partial, open(partial, "wb") as file:
             if out.suffix == ".npy":

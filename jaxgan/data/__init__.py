@@ -1,6 +1,24 @@
-"""Data: sets by name, the order of their examples, and pixels between uint8 and float32."""
+"""Data: sets by name, the order of their examples, and how they reach the step."""
 
+from jaxgan.data.feed import Feed, ahead, make_feed
+from jaxgan.data.idx import load_idx
 from jaxgan.data.pipeline import indices, to_float, to_uint8
-from jaxgan.data.sources import DATASETS, Dataset, load, load_idx
+from jaxgan.data.sources import Dataset, Prepared, load, open_set
+from jaxgan.data.toys import TOYS, Stacked, Toy
 
-__all__ = ["DATASETS", "Dataset", "indices", "load", "load_idx", "to_float", "to_uint8"]
+__all__ = [
+    "TOYS",
+    "Dataset",
+    "Feed",
+    "Prepared",
+    "Stacked",
+    "Toy",
+    "ahead",
+    "indices",
+    "load",
+    "load_idx",
+    "make_feed",
+    "open_set",
+    "to_float",
+    "to_uint8",
+]

@@ -24,7 +24,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
-from jaxgan.data.sources import load_idx
+from jaxgan.data.idx import load_idx
 from jaxgan.errors import UserError
 from jaxgan.typing import UInt8
 

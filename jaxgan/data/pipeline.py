@@ -1,4 +1,4 @@
-"""From a data set in memory to batches: which examples come when, and how pixels become floats.
+"""Which examples come when, and how pixels become floats.
 
 The order of examples is a pure function of the seed and the position in the stream. So a resumed
 run needs no state of an iterator, and any process can find its own part of any batch.

@@ -1,22 +1,20 @@
-"""Data sets by name, each read whole into memory as uint8 arrays.
+"""Data sets by name: what a config's section `data` speaks of, opened but not yet read.
 
-Prepared sets are ArrayRecord files that TFDS reads without TensorFlow and without the network.
-A training set of the size studied here fits into memory many times over, and batches are then one
-gather each: several times faster than decoding example by example.
+Sets of images become ArrayRecord files, which TFDS reads without TensorFlow and without the network
+(writing.py), whatever they came from: the package, original files, the TFDS catalogue, a user's
+folder. The others are drawn on the device (toys.py).
 """
 
-import contextlib
 import dataclasses
-import functools
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from absl import logging
-from PIL import Image
 
-from jaxgan.data.idx import read_idx
+from jaxgan.data import feed, images, toys
+from jaxgan.data.feed import Feed
 from jaxgan.errors import UserError, lookup
 from jaxgan.typing import Int, UInt8
 
@@ -44,66 +42,188 @@ class Dataset:
         return self.images.shape[1]
 
 
-def load(name: str, split: str = "train", image_size: int | None = None) -> Dataset:
-    """Reads a split of the data set `name`, one of DATASETS, in the order of its files.
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """One split of a data set on disk. `details` says how its pixels came about."""
 
-    Images are resized to `image_size` pixels along a side where that is given and not their own.
-    Raises UserError where the data set or its split does not exist.
-    """
-    return lookup(DATASETS, name, "data.name")(split, image_size)
+    folder: Path
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    details: dict[str, Any]
+    records: Any  # of TFDS: the encoded examples, by number
+    image_key: str
+    label_key: str | None
+    treatment: images.Treatment
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.records)
+
+    def read(
+        self, chosen: Int[np.ndarray, " n"]
+    ) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"] | None]:
+        """The images and labels of the examples with these numbers.
+
+        Raises UserError where the files are damaged.
+        """
+        pixels = np.empty((len(chosen), *self.shape), np.uint8)
+        labels = np.empty(len(chosen), np.int32)
+        try:
+            examples = self.records.__getitems__(chosen.tolist())
+            for i, example in enumerate(examples):
+                pixels[i] = images.standardise(example[self.image_key], self.treatment)
+                if self.label_key:
+                    labels[i] = example[self.label_key]
+        except Exception as error:  # whatever TFDS, array_record and protobuf make of broken files
+            raise UserError(f"{self.folder}: damaged: {_first_line(error)}") from error
+        return pixels, labels if self.label_key else None
+
+    def load(self) -> Dataset:
+        """The whole split in memory, in the order of its files, decoded in threads."""
+        parts = np.array_split(np.arange(self.num_examples), -(-self.num_examples // 512))
+        with ThreadPoolExecutor() as pool:
+            pixels, labels = zip(*pool.map(self.read, parts), strict=True)
+        joined = np.concatenate(labels) if self.label_key else None
+        return Dataset(np.concatenate(pixels), joined, self.class_names)
+
+    def feed(self, cache: str, **settings: Any) -> Feed:
+        """See feed.make_feed; `cache` may be "auto"."""
+        num_bytes = self.num_examples * int(np.prod(self.shape))
+        cache = feed.choose_cache(num_bytes, cache, *feed.free_memory())
+        return feed.make_feed(self, cache, **settings)
 
 
-def load_idx(
-    folder: Path, split: str
-) -> tuple[UInt8[np.ndarray, "n h w 1"], Int[np.ndarray, " n"]]:
-    """Images and labels of the IDX files of MNIST or its kin; `split` is "train" or "test".
-
-    Raises UserError, naming the file, where one is missing or corrupt.
-    """
-    prefix = {"train": "train", "test": "t10k"}[split]
-    images = read_idx(folder, f"{prefix}-images-idx3-ubyte", ndim=3)
-    labels = read_idx(folder, f"{prefix}-labels-idx1-ubyte", ndim=1)
-    if len(images) != len(labels):
-        raise UserError(f"{folder}: {len(images):,} {split} images, but {len(labels):,} labels")
-    return images[..., None], labels.astype(np.int32)
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _prepared(folder: Path, split: str, image_size: int | None) -> Dataset:
-    """Reads a labelled split of the data set that TFDS prepared in `folder`."""
-    import tensorflow_datasets as tfds  # here, so that to import this room stays cheap
+def open_prepared(folder: Path, split: str, image_size: int, details: dict[str, Any]) -> Prepared:
+    """A split of the set that TFDS prepared in `folder`; see open_set."""
+    import tensorflow_datasets as tfds
 
-    with _quiet():
-        builder = tfds.builder_from_directory(folder)
-        lookup(builder.info.splits, split, "data.split")
-        # Pillow does here what TFDS would do with it, in half the time.
-        source = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
-        examples = source.__getitems__(range(len(source)))
-    return Dataset(
-        images=np.stack([_decode(example["image"], image_size) for example in examples]),
-        labels=np.array([example["label"] for example in examples], np.int32),
-        class_names=tuple(builder.info.features["label"].names),
+    from jaxgan.data import catalogue, writing  # here, so that to import this room stays cheap
+
+    with writing.quiet():
+        builder = catalogue.open_prepared(folder)
+        layout = catalogue.layout(builder)
+        lookup(builder.info.splits, split.partition("[")[0], "data.split")
+        decoders = {layout.image_key: tfds.decode.SkipDecoding()}
+        try:
+            records = builder.as_data_source(split, decoders=decoders)
+            records.__getitems__([0])  # opens the files while array_record is kept quiet
+        except (ValueError, AssertionError, IndexError) as error:
+            raise UserError(f"data.split: {split!r} cannot be had: {error}") from error
+        except RuntimeError as error:
+            raise UserError(f"{folder}: damaged: {_first_line(error)}") from error
+    height, width, channels = layout.image_shape
+    size = image_size or (height if height == width else None)
+    if size is None:
+        sizes = f"{width} x {height} pixels" if height and width else "of different sizes"
+        raise UserError(f"data.image_size: the images of {folder} are {sizes}; set it")
+    treatment = images.Treatment(size, 1 if channels == 1 else 3, small="upscale")
+    metadata = dict(builder.info.metadata or {})
+    made = {key: metadata[key] for key in ("content", "filter", "fit") if key in metadata}
+    if (size, size) != (height, width):
+        made["filter"] = treatment.filter
+    return Prepared(
+        folder=folder,
+        shape=(size, size, treatment.channels),
+        class_names=layout.class_names,
+        details={**made, **details},
+        records=records,
+        image_key=layout.image_key,
+        label_key=layout.label_key,
+        treatment=treatment,
     )
 
 
-def _decode(encoded: bytes, image_size: int | None) -> UInt8[np.ndarray, "h w c"]:
-    with Image.open(io.BytesIO(encoded)) as image:
-        if not image_size or image.size == (image_size, image_size):
-            return np.atleast_3d(np.asarray(image))
-        resized = image.resize((image_size, image_size), Image.Resampling.LANCZOS)
-        return np.atleast_3d(np.asarray(resized))
+# --------------------------------------------------------------------------------------------------
+# Sets by name. Each takes (split, image_size, data_dir, path) and gives a Prepared, Toy or Stacked.
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Holds absl's log lines back: TFDS and array_record tell of each file that they open."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.FATAL)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
+def open_set(
+    name: str, split: str = "train", image_size: int = 0, data_dir: str = "", path: str = ""
+) -> Prepared | toys.Toy | toys.Stacked:
+    """The data set of a config's section `data`; prepares it first if need be.
+
+    `name`: one of DATASETS, tfds:NAME, or stacked:NAME of a grey set. `split`: its name, or a slice
+    as TFDS writes it, train[:90%]. `image_size`: pixels along a side; 0: as they are. `data_dir`:
+    where prepared sets lie; "": TFDS's own folder. `path`: the user's files. Raises UserError.
+    """
+    directory = Path(data_dir).expanduser() if data_dir else _default_dir()
+    files = Path(path).expanduser() if path else None
+    if files is not None and not files.exists():
+        raise UserError(f"data.path: there is no {files}")
+    kind, separator, rest = name.partition(":")
+    make = lookup(FAMILIES, kind, "data.name") if separator else lookup(DATASETS, name, "data.name")
+    return make(rest or name, split, image_size, directory, files)
 
 
-DATASETS: dict[str, Callable[[str, int | None], Dataset]] = {
-    "fashion_mnist_mini": functools.partial(_prepared, Path(__file__).parent / "fashion_mnist_mini")
+def load(
+    name: str, split: str = "train", image_size: int = 0, data_dir: str = "", path: str = ""
+) -> Dataset:
+    """The split of a set of images in memory; see open_set."""
+    opened = open_set(name, split, image_size, data_dir, path)
+    if not isinstance(opened, Prepared):
+        raise UserError(f"data.name: {name} is drawn without end; it has no images to load")
+    return opened.load()
+
+
+def _default_dir() -> Path:
+    import tensorflow_datasets as tfds
+
+    return Path(tfds.core.constants.DATA_DIR)
+
+
+def _embedded(name, split, image_size, data_dir, path) -> Prepared:
+    if path is not None:
+        raise UserError(f"data.path: {name} comes with the package and reads no files")
+    return open_prepared(Path(__file__).parent / name, split, image_size, {})
+
+
+def _original(name, split, image_size, data_dir, path) -> Prepared:
+    from jaxgan.data import originals
+
+    return open_prepared(originals.prepare_original(name, data_dir, path), split, image_size, {})
+
+
+def _catalogue(name, split, image_size, data_dir, path) -> Prepared:
+    from jaxgan.data import catalogue
+
+    folder = catalogue.find(name, data_dir, path)
+    return open_prepared(folder, split, image_size, {"version": folder.name})
+
+
+def _folder(name, split, image_size, data_dir, path) -> Prepared:
+    from jaxgan.data import prepare
+
+    if path is None:
+        raise UserError("data.path: name the folder, .zip, .npy or .npz file of data.name=folder")
+    if (path / "dataset_info.json").is_file():  # made by `python -m jaxgan prepare`, or by TFDS
+        return open_prepared(path, split, image_size, {})
+    folder = prepare.prepare_cached(path, data_dir, prepare.Options(image_size))
+    return open_prepared(folder, split, 0, {})
+
+
+def _toy(name, split, image_size, data_dir, path) -> toys.Toy:
+    if image_size or path is not None:
+        raise UserError(f"data.image_size, data.path: {name} is of points; leave them out")
+    return toys.TOYS[name]()
+
+
+def _stacked(name, split, image_size, data_dir, path) -> toys.Stacked:
+    base = open_set(name, split, image_size, str(data_dir), str(path or ""))
+    if not isinstance(base, Prepared):
+        raise UserError(f"data.name: stacked:{name}: {name} is no set of grey images")
+    grey = base.load()
+    return toys.stacked(grey.images, grey.labels, grey.class_names, base.details)
+
+
+DATASETS: dict[str, Callable[..., Prepared | toys.Toy | toys.Stacked]] = {
+    "fashion_mnist_mini": _embedded,
+    **dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), _original),
+    "folder": _folder,
+    **dict.fromkeys(toys.TOYS, _toy),
+    "stacked_mnist": lambda name, *rest: _stacked("mnist", *rest),
 }
+FAMILIES = {"tfds": _catalogue, "stacked": _stacked}

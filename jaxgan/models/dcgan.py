@@ -33,6 +33,8 @@ class Generator(nn.Module):
     def __call__(
         self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, "b h w c"]:
+        if len(self.image_shape) != 3:
+            raise UserError("model.name: dcgan draws images, and these data are points; take mlp")
         base, levels = pyramid(self.image_shape[0])
         biased, init = self.norm == "none", initializer(self.norm)
         x = LabelledLatent(self.num_classes, self.embedding)(z, labels)

@@ -18,7 +18,7 @@ from jaxgan.typing import Array, Float, Int
 
 
 class Generator(nn.Module):
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[int, ...]
     num_classes: int = 0
     features: tuple[int, ...] = (256, 512, 1024)
     embedding: int = 50
@@ -27,13 +27,15 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(
         self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
-    ) -> Float[Array, "b h w c"]:
+    ) -> Float[Array, "b ..."]:
         x = LabelledLatent(self.num_classes, self.embedding)(z, labels)
         for features in self.features:
             x = nn.Dense(features, use_bias=self.norm == "none")(x)
             x = nn.relu(normalise(self.norm, x, train))
         x = nn.Dense(math.prod(self.image_shape))(x)
-        return jnp.tanh(x).reshape(-1, *self.image_shape)
+        if len(self.image_shape) > 1:  # pixels lie in [-1, 1], points anywhere
+            x = jnp.tanh(x)
+        return x.reshape(-1, *self.image_shape)
 
 
 class Discriminator(nn.Module):
@@ -45,7 +47,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], labels: Int[Array, " b"] | None, train: bool
+        self, x: Float[Array, "b ..."], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, " b"]:
         x = x.reshape(x.shape[0], -1)
         if self.num_classes and self.conditioning == "concat":

@@ -1,0 +1,126 @@
+"""Turn a folder of images, a .zip or an array into a data set that trains, once.
+
+Pictures are turned as EXIF says, converted to sRGB, laid on the background where they are
+transparent, cropped or padded to squares at the centre and resized. Folders are classes (and train,
+test, validation splits). What was done is in metadata.json and contact_sheet.png of the new folder.
+
+    python -m jaxgan prepare --source photos --out faces64 --image_size 64
+    python -m jaxgan prepare --source clipart.zip --out clipart64 --image_size 64 --fit pad
+    python train.py --config configs/dcgan.py --config.data.name=folder --config.data.path=faces64
+
+With --name it prepares a published set from its original files, or downloads them without --source:
+
+    python -m jaxgan prepare --name mnist --source FOLDER_OF_THE_IDX_FILES
+"""
+
+import argparse
+from pathlib import Path
+
+from jaxgan.errors import UserError, lookup
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", type=Path, help="a folder of images, .zip, .npy or .npz")
+    parser.add_argument("--out", type=Path, help="the folder to make; with --name: data.dir")
+    parser.add_argument("--name", default="folder", help="as data.name (default folder)")
+    parser.add_argument(
+        "--image_size", type=int, default=0, help="pixels along a side (default: as they are)"
+    )
+    for option, default, text in (
+        ("filter", "lanczos", "that resizes: lanczos (default), bicubic, bilinear or box"),
+        ("fit", "crop", "oblong images to a square: crop (default) or pad"),
+        ("small", "error", "images below --image_size: error (default), upscale, pad or skip"),
+        ("channels", "auto", "grey, rgb or auto (default): grey if no image has colours"),
+        ("background", "white", "under what is transparent and in pads: a name or '#rrggbb'"),
+    ):
+        parser.add_argument(f"--{option}", default=default, help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from jaxgan import data
+    from jaxgan.data import images, prepare
+
+    if arguments.name != "folder":
+        path, out = (str(value or "") for value in (arguments.source, arguments.out))
+        opened = data.open_set(arguments.name, "train", arguments.image_size, out, path)
+        if not isinstance(opened, data.Prepared):
+            raise UserError(f"--name: {arguments.name} is drawn as it trains: nothing to prepare")
+        print(f"{arguments.name}: {opened.num_examples:,} training images in {opened.folder}")
+        return 0
+    if arguments.source is None or arguments.out is None:
+        raise UserError("--source and --out: name what holds the images, and the folder to make")
+    if arguments.out.exists():
+        raise UserError(f"--out: {arguments.out} exists; name a folder that does not")
+    if not 0 <= arguments.image_size <= 4096:
+        raise UserError(f"--image_size: {arguments.image_size} is not within 0 to 4,096")
+    options = prepare.Options(
+        image_size=arguments.image_size,
+        channels=arguments.channels,
+        filter=arguments.filter,
+        fit=arguments.fit,
+        background=_colour(arguments.background),
+        small=arguments.small,
+    )
+    for option, table in (
+        ("filter", images.FILTERS),
+        ("fit", dict.fromkeys(images.FITS)),
+        ("small", dict.fromkeys(images.SMALL)),
+        ("channels", prepare.CHANNELS),
+    ):
+        lookup(table, getattr(options, option), f"--{option}")
+    made = prepare.prepare(arguments.source, arguments.out, options)
+    print(summary(made))
+    print(f"\nlook at {arguments.out / 'contact_sheet.png'}; to train on it:")
+    config = (
+        "cgan" if any(name for counts in made["images"].values() for name in counts) else "dcgan"
+    )
+    path = f"--config.data.name=folder --config.data.path={arguments.out}"
+    print(
+        f"python train.py --config configs/{config}.py --workdir runs/{arguments.out.name} {path}"
+    )
+    return 0
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    from PIL import ImageColor
+
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(text)
+    except ValueError as error:
+        raise UserError(f"--background: {text!r} is no colour; try white or '#80c0ff'") from error
+    return red, green, blue
+
+
+def summary(made: dict) -> str:
+    """What metadata.json says, as a table for people."""
+    splits = list(made["images"])
+    classes = sorted({name for counts in made["images"].values() for name in counts})
+    lines = []
+    if classes != [""]:
+        lines += [f"{'class':<24}" + "".join(f"{split:>12}" for split in splits)]
+        lines += [
+            f"{name[:24]:<24}" + "".join(f"{made['images'][s].get(name, 0):>12,}" for s in splits)
+            for name in classes
+        ]
+    totals = [sum(made["images"][split].values()) for split in splits]
+    lines += [f"{'images':<24}" + "".join(f"{total:>12,}" for total in totals)]
+    sizes = ", ".join(f"{name} {w} x {h}" for name, (w, h) in made["sizes"].items())
+    kind = "grey" if made["channels"] == 1 else "RGB"
+    lines += [
+        f"sizes: {sizes} pixels",
+        f"made: {made['image_size']} x {made['image_size']} {kind}, filter {made['filter']}, "
+        f"fit {made['fit']}, small ones: {made['small']}, Pillow {made['pillow']}",
+        *made["notes"],
+    ]
+    if made["duplicates"]:
+        twins = sum(len(group) - 1 for group in made["duplicates"])
+        lines += [
+            f"duplicates: {twins:,} images show what another one does, "
+            f"{made['duplicates_across_classes']:,} of them in another class, "
+            f"{made['duplicates_across_splits']:,} in another split; all are kept"
+        ]
+    lines += [f"skipped: {len(made['skipped']):,}"]
+    lines += [f"  {name}: {reason}" for name, reason in made["skipped"][:20]]
+    if len(made["skipped"]) > 20:
+        lines += ["  and more, in metadata.json"]
+    return "\n".join(lines)

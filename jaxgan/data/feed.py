@@ -1,0 +1,208 @@
+"""How examples reach the step: three ways that deliver the same minibatches.
+
+* `device`: the whole split lies on the device as uint8, and a step gathers its minibatches there.
+* `host`: it lies in this machine's memory; a call's minibatches are gathered while the one before
+  them trains.
+* `none`: Grain reads them from the files, decodes them in threads, and keeps a call's worth ready.
+
+Which examples a minibatch holds is a pure function of the seed and of its place in the stream
+(`jaxgan.data.pipeline.indices`). So there is no state of an iterator to save, and neither the way
+nor the number of threads or processes changes a batch. With P processes process p delivers the
+p-th of P equal parts of each minibatch. Images are mirrored, where asked for, on the device.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan.data.pipeline import indices, to_float
+from jaxgan.errors import UserError
+from jaxgan.typing import Array, Batch, Float, Int, Key, PyTree, UInt8
+
+
+class Feed(NamedTuple):
+    """What the loop needs to deliver a data set's minibatches."""
+
+    seed: int
+    resident: dict[str, Any]  # arrays that lie on the devices, an argument of every call
+    fetch: Callable[[int, int], dict[str, np.ndarray]]  # (step, count) -> leaves s k b ...
+    batch: Callable[[Key[Array, ""], dict, dict], Batch]  # (key, resident, one step's part) -> k b
+
+    def inputs(self, step: int, count: int) -> dict[str, np.ndarray]:
+        """What the steps `step` to `step + count - 1` take beside the resident arrays."""
+        return {"step": np.arange(step, step + count, dtype=np.int32), **self.fetch(step, count)}
+
+    def minibatches(self, resident: PyTree, inputs: PyTree) -> Batch:
+        """The K minibatches of one step, made on the device from its part of `inputs`."""
+        key = jax.random.fold_in(jax.random.key(self.seed), 5)  # init and sampling took 0 to 4
+        return self.batch(jax.random.fold_in(key, inputs["step"]), resident, inputs)
+
+
+def make_feed(
+    examples: Any,
+    cache: str,
+    flip: bool,
+    seed: int,
+    n_critic: int,
+    batch_size: int,
+    process: tuple[int, int] = (0, 1),
+    workers: int = 0,
+) -> Feed:
+    """The feed of a split.
+
+    `examples` has `num_examples` and `read(numbers) -> (uint8 images n h w c, int32 labels n or
+    None)`. `process`: this one's number and how many there are; `workers`: threads that decode, 0
+    for one a core. Raises UserError where the processes do not divide a batch.
+    """
+    number, processes = process
+    if batch_size % processes:
+        raise UserError(
+            f"batch_size: {batch_size} is not a multiple of the {processes} processes that share it"
+        )
+    share = slice(number * batch_size // processes, (number + 1) * batch_size // processes)
+    size = examples.num_examples
+
+    def positions(step: int, count: int) -> Int[np.ndarray, "s k b"]:
+        """Which examples steps `step` to `step + count - 1` see, this process's share."""
+        per_step = n_critic * batch_size
+        chosen = indices(seed, step * per_step, count * per_step, size)
+        return chosen.reshape(count, n_critic, batch_size)[..., share]
+
+    def finish(key, images: UInt8[Array, "k b h w c"]) -> Float[Array, "k b h w c"]:
+        return mirror(key, to_float(images)) if flip else to_float(images)
+
+    if cache == "device":
+        images, labels = examples.read(np.arange(size))
+        resident = {"image": images} if labels is None else {"image": images, "label": labels}
+
+        def gather(key, resident, inputs) -> Batch:
+            chosen = {name: array[inputs["index"]] for name, array in resident.items()}
+            return {**chosen, "image": finish(key, chosen["image"])}
+
+        return Feed(seed, resident, lambda *at: {"index": positions(*at)}, gather)
+
+    def convert(key, resident, inputs) -> Batch:
+        return {
+            **{name: inputs[name] for name in inputs if name == "label"},
+            "image": finish(key, inputs["image"]),
+        }
+
+    if cache == "host":
+        images, labels = examples.read(np.arange(size))
+
+        def fetch(step, count):
+            chosen = positions(step, count)
+            batch = {"image": images[chosen]}
+            return batch if labels is None else {**batch, "label": labels[chosen]}
+
+    else:
+        fetch = _Decoder(examples, positions, workers or _cores()).fetch
+    return Feed(seed, {}, fetch, convert)
+
+
+def mirror(key: Key[Array, ""], images: Float[Array, "k b h w c"]) -> Float[Array, "k b h w c"]:
+    """Each image, or with probability one half its mirror image, left for right."""
+    flipped = jax.random.bernoulli(key, shape=images.shape[:2])
+    return jnp.where(flipped[..., None, None, None], images[..., ::-1, :], images)
+
+
+def ahead(
+    function: Callable, arguments: Iterable[tuple]
+) -> Generator[tuple[tuple, Any], None, None]:
+    """(a, function(*a)) for each `a` of `arguments`; a thread works on the one to come."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = None
+        for each in arguments:
+            submitted = each, pool.submit(function, *each)
+            if pending:
+                yield pending[0], pending[1].result()
+            pending = submitted
+        if pending:
+            yield pending[0], pending[1].result()
+
+
+class _Decoder:
+    """Reads minibatches through Grain: threads decode the ones to come."""
+
+    def __init__(self, examples: Any, positions: Callable, workers: int):
+        self.examples, self.positions, self.workers = examples, positions, workers
+        self.expected = -1
+        self.steps: Iterator[dict[str, np.ndarray]] = iter(())
+
+    def fetch(self, step: int, count: int) -> dict[str, np.ndarray]:
+        if step != self.expected:  # the first call; the others follow one another
+            self.steps = self._start(step, count)
+        self.expected = step + count
+        parts = [next(self.steps) for _ in range(count)]
+        return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def _start(self, step: int, count: int) -> Iterator[dict[str, np.ndarray]]:
+        import grain  # here: most runs do without it
+
+        endless = grain.MapDataset.range(step, 2**31).map(self._one)
+        options = grain.ReadOptions(num_threads=self.workers, prefetch_buffer_size=2 * count)
+        return iter(endless.to_iter_dataset(options))
+
+    def _one(self, step: int) -> dict[str, np.ndarray]:
+        chosen = self.positions(step, 1)[0]
+        images, labels = self.examples.read(chosen.reshape(-1))
+        batch = {"image": images.reshape(*chosen.shape, *images.shape[1:])}
+        return batch if labels is None else {**batch, "label": labels.reshape(chosen.shape)}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# --------------------------------------------------------------------------------------------------
+# Which way fits
+
+
+def choose_cache(num_bytes: int, cache: str, free_on_device: int, free_on_host: int) -> str:
+    """`cache`, or for "auto" the first of device, host and none for which there is room.
+
+    A set on the device may take a quarter of what is free there, for networks and their gradients
+    need the rest; one in the host's memory half. All in bytes. Raises UserError where what is asked
+    for cannot fit.
+    """
+    if cache == "auto":
+        if 4 * num_bytes <= free_on_device:
+            return "device"
+        return "host" if 2 * num_bytes <= free_on_host else "none"
+    free = {"device": free_on_device, "host": free_on_host}.get(cache)
+    if free is not None and num_bytes > free:
+        raise UserError(
+            f"data.cache: {cache!r} takes {num_bytes / 1e9:.1f} GB of memory, and "
+            f"{free / 1e9:.1f} GB are free; choose 'auto' or 'none'"
+        )
+    return cache
+
+
+def free_memory() -> tuple[int, int]:
+    """Free bytes on the first local device and on this machine."""
+    host = _free_on_host()
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0), host
+    return host, host  # a CPU: its memory is the machine's
+
+
+def _free_on_host() -> int:
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # Linux
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        amounts = dict(line.split()[:2] for line in lines)
+        free = int(amounts["MemAvailable:"]) * 1024
+    with contextlib.suppress(OSError, ValueError):  # a container that has less than its machine
+        limit, used = (
+            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current")
+        )
+        free = min(free, limit - used)
+    return free

@@ -1,0 +1,136 @@
+"""Distributions without end, drawn on the device inside the step.
+
+Points in the plane (two float32 coordinates, not scaled to [-1, 1]), on which a lost mode is seen
+at a glance:
+
+* `ring`: eight Gaussians of standard deviation 0.01 on the unit circle, and
+* `grid`: 25 of standard deviation 0.05 on {-4, -2, 0, 2, 4} squared, both as in VEEGAN (Srivastava
+  et al. 2017, https://arxiv.org/abs/1705.07761) and PacGAN (Lin et al. 2018); the label is the
+  Gaussian's number;
+* `swiss_roll`: the roll of Marsland 2009 seen from its side with noise 0.25, divided by 7.5, as in
+  WGAN-GP (Gulrajani et al. 2017, https://arxiv.org/abs/1704.00028); no labels.
+
+`stacked` images (Metz et al. 2017, https://arxiv.org/abs/1611.02163): three random images of a grey
+set are the colour channels of one; of ten classes its label abc is 100 a + 10 b + c.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan.data.feed import Feed, mirror
+from jaxgan.data.pipeline import to_float
+from jaxgan.errors import UserError
+from jaxgan.typing import Array, Float, Int, Key, UInt8
+
+# (key, number) -> points n 2, and their labels or None.
+Draw = Callable[[Key[Array, ""], int], tuple[Float[Array, "n 2"], Int[Array, " n"] | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy:
+    """A distribution of points in the plane."""
+
+    draw: Draw
+    class_names: tuple[str, ...]
+    shape: tuple[int, ...] = (2,)
+    num_examples: int = 0  # none: there is no end
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def feed(self, flip: bool, seed: int, n_critic: int, batch_size: int, **_: Any) -> Feed:
+        """Fresh points in every minibatch. How a set is held, and by whom, has no bearing."""
+        if flip:
+            raise UserError("data.flip: points have no mirror image; leave it False")
+
+        def batch(key, resident, inputs):
+            points, labels = self.draw(key, n_critic * batch_size)
+            fresh = {"image": points} if labels is None else {"image": points, "label": labels}
+            return {k: v.reshape(n_critic, batch_size, *v.shape[1:]) for k, v in fresh.items()}
+
+        return Feed(seed=seed, resident={}, fetch=lambda step, count: {}, batch=batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stacked:
+    """Triples, drawn with replacement, of the grey images of a set."""
+
+    images: UInt8[np.ndarray, "n h w"]
+    labels: Int[np.ndarray, " n"] | None
+    class_names: tuple[str, ...]
+    details: dict[str, Any]
+    num_examples: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.images.shape[1:], 3)
+
+    def feed(self, flip: bool, seed: int, n_critic: int, batch_size: int, **_: Any) -> Feed:
+        """Fresh triples in every minibatch; the grey images lie on the device."""
+        resident = {"image": self.images}
+        if self.labels is not None:
+            resident["label"] = self.labels
+        base = round(len(self.class_names) ** (1 / 3))
+
+        def batch(key, resident, inputs):
+            shape = (n_critic, batch_size, 3)
+            chosen = jax.random.randint(key, shape, 0, len(self.images))
+            images = to_float(jnp.moveaxis(resident["image"][chosen], 2, -1))
+            fresh = {"image": mirror(jax.random.fold_in(key, 0), images) if flip else images}
+            if "label" in resident:
+                digits = resident["label"][chosen]
+                fresh["label"] = (digits[..., 0] * base + digits[..., 1]) * base + digits[..., 2]
+            return fresh
+
+        return Feed(seed=seed, resident=resident, fetch=lambda step, count: {}, batch=batch)
+
+
+def stacked(
+    images: UInt8[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " n"] | None,
+    class_names: tuple[str, ...],
+    details: dict[str, Any],
+) -> Stacked:
+    """The stacked set over a grey one. Raises UserError for colour images."""
+    if images.shape[-1] != 1:
+        raise UserError("data.name: a stacked set is made of grey images; these are in colour")
+    short = all(len(name) == 1 for name in class_names)
+    joined = map(("" if short else ",").join, itertools.product(class_names, repeat=3))
+    return Stacked(images[..., 0], labels, tuple(joined) if class_names else (), details)
+
+
+def _gaussians(means: Sequence[tuple[float, ...]], deviation: float) -> Toy:
+    centres = jnp.asarray(means, jnp.float32)
+
+    def draw(key, number):
+        mode_key, noise_key = jax.random.split(key)
+        labels = jax.random.randint(mode_key, (number,), 0, len(means))
+        return centres[labels] + deviation * jax.random.normal(noise_key, (number, 2)), labels
+
+    return Toy(draw, tuple(map(str, range(len(means)))))
+
+
+def ring() -> Toy:
+    angles = 2 * np.pi * np.arange(8) / 8
+    return _gaussians(list(zip(np.cos(angles), np.sin(angles), strict=True)), 0.01)
+
+
+def grid() -> Toy:
+    return _gaussians(list(itertools.product((-4.0, -2.0, 0.0, 2.0, 4.0), repeat=2)), 0.05)
+
+
+def swiss_roll() -> Toy:
+    def draw(key, number):
+        turn_key, noise_key = jax.random.split(key)
+        turn = 1.5 * jnp.pi * (1 + 2 * jax.random.uniform(turn_key, (number,)))
+        roll = jnp.stack([turn * jnp.cos(turn), turn * jnp.sin(turn)], axis=-1)
+        return (roll + 0.25 * jax.random.normal(noise_key, (number, 2))) / 7.5, None
+
+    return Toy(draw, ())
+
+
+TOYS: dict[str, Callable[[], Toy]] = {"ring": ring, "grid": grid, "swiss_roll": swiss_roll}
