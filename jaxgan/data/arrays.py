@@ -240,9 +240,10 @@ def _from_16_bits(pixels: np.ndarray) -> UInt8[np.ndarray, "..."]:
     return ((pixels.astype(np.int32) + 128) // 257).astype(np.uint8)
 
 
+# Within TOLERANCE of its range a float is rounded into it.
 def _from_unit(pixels: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    return np.rint(pixels.clip(0, 1).astype(np.float64) * 255).astype(np.uint8)
+    return np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
 
 
 def _from_signed(pixels: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    return np.rint((pixels.clip(-1, 1).astype(np.float64) + 1) * 127.5).astype(np.uint8)
+    return np.rint((pixels.astype(np.float64) + 1) * 127.5).astype(np.uint8)

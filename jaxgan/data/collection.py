@@ -6,10 +6,10 @@ read into memory at once is bounded. What is wrong with the whole is a UserError
 one picture is a `jaxgan.data.images.Bad` when that one is read.
 
 In a folder or a zip,
-- top-level folders that are all called train, test, val, valid or validation, one of them train,
-  are splits; otherwise all is "train";
-- below, folders are classes, and what lies deeper belongs to the first of its folders. A folder
-  that holds all the rest is passed through first, so one folder alone is no class;
+- a folder that holds all the rest is passed through, so one folder alone is no class;
+- top-level folders that are then all called train, test, val, valid or validation, in any case,
+  one of them train, are splits; otherwise all is "train";
+- below, folders are classes, and what lies deeper belongs to the first of its folders;
 - a dataset.json at the root, as StyleGAN's tools write it, has the labels instead
   (https://github.com/NVlabs/stylegan3/blob/main/dataset_tool.py).
 
@@ -214,7 +214,6 @@ def _split(path: Path, names: list[str]) -> tuple[list[str], list[tuple[str, ...
     """The split of each name, and the parts of its path below split and wrapping folders."""
     parts = [tuple(name.split("/")) for name in names]
     depth = _wrapping(parts)
-    depth = next((i for i in range(depth) if parts[0][i].lower() == "train"), depth)
     tops = {part[depth].lower() for part in parts if len(part) > depth + 1}
     splits = ["train"] * len(names)
     if "train" in tops and tops <= _SPLITS.keys():
