@@ -76,6 +76,7 @@ def _train(
     """Train from step `first` on; the step reached, the stop signal or 0, and the run's seconds."""
     feed = experiment.make_feed(config, dataset)
     resident = parallel.place(mesh, feed.resident)
+    feed = feed._replace(resident={})  # lets go of the host's copy
     draw_samples = _sample_drawer(config, algorithm, dataset)
     calls: dict[int, Callable] = {}  # the compiled program for each number of steps
     step, pending = first, None

@@ -49,7 +49,9 @@ def make_feed(model):
     images = random.integers(0, 256, (EXAMPLES, *SHAPES[model])).astype(np.uint8)
     labels = random.integers(0, CLASSES[model] or 1, EXAMPLES).astype(np.int32)
     examples = types.SimpleNamespace(
-        num_examples=EXAMPLES, read=lambda chosen: (images[chosen], labels[chosen])
+        num_examples=EXAMPLES,
+        shape=SHAPES[model],
+        read=lambda chosen: (images[chosen], labels[chosen]),
     )
     return data.make_feed(
         examples, "device", flip=True, seed=0, n_critic=1, batch_size=BATCHES[model]

@@ -7,7 +7,6 @@ folder. The others are drawn on the device (toys.py).
 
 import dataclasses
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +73,15 @@ class Prepared:
                 pixels[i] = images.standardise(example[self.image_key], self.treatment)
                 if self.label_key:
                     labels[i] = example[self.label_key]
+            if self.label_key and labels.max(initial=-1) >= len(self.class_names):
+                raise ValueError(f"label {labels.max()} of {len(self.class_names)} classes")
         except Exception as error:  # whatever TFDS, array_record and protobuf make of broken files
             raise UserError(f"{self.folder}: damaged: {_first_line(error)}") from error
         return pixels, labels if self.label_key else None
 
     def load(self) -> Dataset:
-        """The whole split in memory, in the order of its files, decoded in threads."""
-        parts = np.array_split(np.arange(self.num_examples), -(-self.num_examples // 512))
-        with ThreadPoolExecutor() as pool:
-            pixels, labels = zip(*pool.map(self.read, parts), strict=True)
-        joined = np.concatenate(labels) if self.label_key else None
-        return Dataset(np.concatenate(pixels), joined, self.class_names)
+        """The whole split in memory, in the order of its files."""
+        return Dataset(*feed.read_all(self), self.class_names)
 
     def feed(self, cache: str, **settings: Any) -> Feed:
         """See feed.make_feed; `cache` may be "auto"."""
@@ -109,19 +106,24 @@ def open_prepared(folder: Path, split: str, image_size: int, details: dict[str, 
         lookup(builder.info.splits, split.partition("[")[0], "data.split")
         decoders = {layout.image_key: tfds.decode.SkipDecoding()}
         try:
+            if not builder.info.splits[split].num_examples:
+                raise ValueError("there are no examples in it")
             records = builder.as_data_source(split, decoders=decoders)
             records.__getitems__([0])  # opens the files while array_record is kept quiet
         except (ValueError, AssertionError, IndexError) as error:
-            raise UserError(f"data.split: {split!r} cannot be had: {error}") from error
+            raise UserError(f"data.split: {split!r} cannot be had: {_first_line(error)}") from error
         except RuntimeError as error:
             raise UserError(f"{folder}: damaged: {_first_line(error)}") from error
+        try:
+            metadata = dict(builder.info.metadata or {})
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{folder}: its metadata.json is damaged: {error}") from error
     height, width, channels = layout.image_shape
     size = image_size or (height if height == width else None)
     if size is None:
         sizes = f"{width} x {height} pixels" if height and width else "of different sizes"
         raise UserError(f"data.image_size: the images of {folder} are {sizes}; set it")
     treatment = images.Treatment(size, 1 if channels == 1 else 3, small="upscale")
-    metadata = dict(builder.info.metadata or {})
     made = {key: metadata[key] for key in ("content", "filter", "fit") if key in metadata}
     if (size, size) != (height, width):
         made["filter"] = treatment.filter

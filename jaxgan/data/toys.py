@@ -71,7 +71,7 @@ class Stacked:
 
     def feed(self, flip: bool, seed: int, n_critic: int, batch_size: int, **_: Any) -> Feed:
         """Fresh triples in every minibatch; the grey images lie on the device."""
-        resident = {"image": self.images}
+        resident = {"image": self.images.reshape(len(self.images), -1)}  # rows: see feed.py
         if self.labels is not None:
             resident["label"] = self.labels
         base = round(len(self.class_names) ** (1 / 3))
@@ -79,7 +79,8 @@ class Stacked:
         def batch(key, resident, inputs):
             shape = (n_critic, batch_size, 3)
             chosen = jax.random.randint(key, shape, 0, len(self.images))
-            images = to_float(jnp.moveaxis(resident["image"][chosen], 2, -1))
+            channels = to_float(jnp.moveaxis(resident["image"][chosen], 2, -1))
+            images = channels.reshape(n_critic, batch_size, *self.shape)
             fresh = {"image": mirror(jax.random.fold_in(key, 0), images) if flip else images}
             if "label" in resident:
                 digits = resident["label"][chosen]
