@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxgan import data
     from jaxgan.data import images, prepare
 
+    if not 0 <= arguments.image_size <= 4096:
+        raise UserError(f"--image_size: {arguments.image_size} is not within 0 to 4,096")
     if arguments.name != "folder":
         path, out = (str(value or "") for value in (arguments.source, arguments.out))
         opened = data.open_set(arguments.name, "train", arguments.image_size, out, path)
@@ -51,8 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--source and --out: name what holds the images, and the folder to make")
     if arguments.out.exists():
         raise UserError(f"--out: {arguments.out} exists; name a folder that does not")
-    if not 0 <= arguments.image_size <= 4096:
-        raise UserError(f"--image_size: {arguments.image_size} is not within 0 to 4,096")
     options = prepare.Options(
         image_size=arguments.image_size,
         channels=arguments.channels,

@@ -10,6 +10,7 @@ metadata.json in the set's folder says how it was made, contact_sheet.png shows 
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -69,16 +70,17 @@ def prepare_cached(path: Path, data_dir: Path, options: Options) -> Path:
     """
     root = data_dir / "jaxgan_folder"
     known = root / ".known" / _digest([_stat(path), dataclasses.asdict(options)])
-    if known.is_file() and (folder := root / known.read_text()).is_dir():
-        return folder
+    if known.is_file() and (name := known.read_text()) and (root / name).is_dir():
+        return root / name
     with open_collection(path) as collection:
         scan = _Scan(path, collection, options)
         name = f"{_slug(path)}-{_digest([scan.content, dataclasses.asdict(options)])[:16]}"
         once(root / name, lambda folder: _write(path, folder, scan))
-    known.parent.mkdir(exist_ok=True)
-    partial = known.with_suffix(f".{os.getpid()}")
-    partial.write_text(name)
-    os.replace(partial, known)
+    with contextlib.suppress(OSError):  # it only saves time, and others' folders are read-only
+        known.parent.mkdir(exist_ok=True)
+        partial = known.with_suffix(f".{os.getpid()}")
+        partial.write_text(name)
+        os.replace(partial, known)
     return root / name
 
 
@@ -87,7 +89,8 @@ def _digest(value: Any) -> str:
 
 
 def _slug(path: Path) -> str:
-    return re.sub("[^a-z0-9]+", "_", path.resolve().stem.lower()).strip("_") or "images"
+    words = re.sub("[^a-z0-9]+", "_", path.resolve().stem.lower())
+    return words[:40].strip("_") or "images"  # it becomes part of longer names
 
 
 def _stat(path: Path) -> list:
@@ -111,7 +114,7 @@ class _Scan:
 
     def __init__(self, path: Path, collection: Collection, options: Options):
         self.collection, self.options = collection, options
-        self.skipped: list[tuple[str, str]] = []
+        _refuse_odd_names(path, collection.class_names)
         looks = in_threads(_look, _progress(collection.items, f"looking at {path.name}"))
         found = list(zip(collection.items, looks, strict=True))
         self.bad = [(item.name, str(look)) for item, look in found if isinstance(look, Bad)]
@@ -153,8 +156,18 @@ class _Scan:
             return sizes[0][0]
         between = " to ".join(f"{w} x {h}" for w, h in dict.fromkeys((sizes[0], sizes[-1])))
         raise UserError(
-            f"data.image_size: the images of {path} are {between} pixels, no equal squares; "
-            f"set the size that they are to get"
+            f"{path}: its images are {between} pixels, no equal squares; set the size that they "
+            f"are to get, image_size"
+        )
+
+
+def _refuse_odd_names(path: Path, class_names: tuple[str, ...]) -> None:
+    """TFDS keeps names of classes as lines of a file, and strips them."""
+    odd = next((name for name in class_names if name.strip().splitlines() != [name]), None)
+    if odd is not None:
+        raise UserError(
+            f"{path}: the name of the class {odd!r} begins or ends with a space or has more than "
+            f"one line; rename it"
         )
 
 
@@ -233,6 +246,12 @@ class _Pictures:
             counts["" if item.label is None else names[item.label]] += 1
             self.sheet.add(pixels, item.label)
             yield Example(pixels, item.label)
+        if items[0].split not in self.metadata["images"]:
+            name, reason = self.scan.bad[-1]
+            raise UserError(
+                f"{self.path}: no image of its split {items[0].split!r} can be used: "
+                f"{name}: {reason}"
+            )
 
     def _standardise(
         self, item: Item
