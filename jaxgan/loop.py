@@ -77,6 +77,8 @@ def _train(
     feed = experiment.make_feed(config, dataset)
     resident = parallel.place(mesh, feed.resident)
     feed = feed._replace(resident={})  # lets go of the host's copy
+    if config.data.cache == "auto" and feed.cache:
+        writer.say(f"data.cache: {feed.cache}")
     draw_samples = _sample_drawer(config, algorithm, dataset)
     calls: dict[int, Callable] = {}  # the compiled program for each number of steps
     step, pending = first, None

@@ -19,6 +19,8 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh:
 
     Raises UserError if there are fewer, or if they do not divide `batch_size`.
     """
+    if jax.process_count() > 1:
+        raise UserError("parallel: training over several processes is not there yet; start one")
     devices = jax.local_devices()
     if num_devices > len(devices):
         raise UserError(f"parallel.data: {num_devices} devices asked for, {len(devices)} are here")

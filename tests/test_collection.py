@@ -4,6 +4,7 @@ import concurrent.futures
 import io
 import json
 import os
+import re
 import struct
 import warnings
 import zipfile
@@ -142,8 +143,7 @@ TWO = {("train", 0), ("train", 1)}
         # A test set of one class stays one.
         (["train/a/1.png", "train/b/2.png", "train/b/3.png", "test/a/4.png"],
          {("train", 0), ("train", 1), ("test", 0)}, ("a", "b")),
-        # No splits: no train among them, or another folder beside.
-        (["test/1.png", "val/2.png", "test/3.png", "val/4.png"], TWO, ("test", "val")),
+        # No splits: another folder beside.
         (["train/1.png", "train/2.png", "car/3.png", "car/4.png"], TWO, ("car", "train")),
     ],
 )  # fmt: skip
@@ -225,6 +225,7 @@ def test_symbolic_links(tmp_path):
     (root / "3.png").symlink_to(tmp_path / "nowhere")
     (root / "loop").symlink_to(root)
     os.mkfifo(root / "4.png")
+    (root / "5.png").symlink_to(root / "4.png")
     with open_collection(root) as found:
         assert [item.name for item in found.items] == ["1.png", "2.png", "3.png"]
         assert found.items[1].read() == png()
@@ -785,3 +786,20 @@ def test_fuzz_idx(name, tmp_path_factory):
             assert str(error).startswith(f"{folder / name}: ")
 
     check()
+
+
+@makers
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["cat/train/1.png", "cat/test/2.png", "dog/train/3.png"], "cat/test and cat/train"),
+        (["train/1.png", "test/2.png", "extra/3.png"], "test and train"),
+        (["test/1.png", "val/2.png"], "test and val"),
+        (["w/Train/1.png", "w/VALID/2.png", "w/x/3.png"], "Train and VALID"),
+    ],
+)
+def test_splits_that_would_be_lost_are_refused(files, found, make, tmp_path):
+    path = make(tmp_path, files)
+    message = f"{path}: {found} look like splits, but lie below classes or beside other folders"
+    with pytest.raises(UserError, match=re.escape(message)), open_collection(path):
+        pass

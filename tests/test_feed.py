@@ -729,7 +729,7 @@ def test_free_memory_where_the_system_tells_less(files, monkeypatch):
 def test_the_threads_are_one_a_core(monkeypatch):
     started = []
     executor = concurrent.futures.ThreadPoolExecutor
-    monkeypatch.setattr(feeds, "_cores", lambda: 3)
+    monkeypatch.setattr(feeds, "cores", lambda: 3)
     monkeypatch.setattr(
         concurrent.futures,
         "ThreadPoolExecutor",

@@ -155,3 +155,9 @@ def test_constrain_batch_splits_where_there_is_a_mesh():
     with jax.set_mesh(parallel.make_mesh(8, 16)):
         placed = jax.jit(parallel.constrain_batch)(tree)
     assert [x.sharding.shard_shape(x.shape) for x in placed.values()] == [(2, 2), (2,)]
+
+
+def test_several_processes_are_refused_rather_than_trained_apart(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"^parallel: training over several processes is not there"):
+        parallel.make_mesh(0, 8)

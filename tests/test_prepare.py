@@ -91,9 +91,7 @@ def contents(folder):
 
 
 def names(folder):
-    """What is in a folder, but for the locks of this room, which are empty and stay."""
-    listed = sorted(path.name for path in folder.iterdir())
-    return [n for n in listed if not n.endswith(".lock") or (folder / n).stat().st_size]
+    return sorted(path.name for path in folder.iterdir())
 
 
 def rows(images):
@@ -102,7 +100,7 @@ def rows(images):
 
 def one_sentence(capsys, *named):
     out, err = capsys.readouterr()
-    assert out == ""
+    assert all(line.startswith(("looking at ", "preparing ")) for line in out.splitlines())
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     for text in named:
@@ -234,6 +232,7 @@ def test_metadata_says_what_was_done(tmp_path):
         "background": [255, 255, 255],
         "small": "error",
         "sizes": {"smallest": [12, 12], "median": [16, 12], "largest": [30, 40]},
+        "classes": ["cat", "dog"],
         "images": {"train": {"cat": 11, "dog": 2}, "test": {"dog": 2}},
         "skipped": [],
         "duplicates_across_splits": 1,
@@ -250,6 +249,8 @@ def test_the_table_that_people_read(tmp_path, capsys):
     printed, err = capsys.readouterr()
     assert err == ""
     table = """\
+looking at source: 12 images
+preparing source: 11 images
 class                          train
 cat                                4
 dog                                3
@@ -596,7 +597,7 @@ def full_disk(*_, **__):
 
 FULL = {
     "as images are written": (writing, "_encode"),
-    "as the sheet is drawn": (prepare._ContactSheet, "save"),
+    "as the sheet is drawn": (prepare.ContactSheet, "save"),
     "as files are flushed": (os, "fsync"),
     "as the folder is named": (os, "rename"),
 }
@@ -704,12 +705,15 @@ def test_a_stopped_preparation_does_no_harm(number, tmp_path, capsys):
         if number == signal.SIGINT:
             (tmp_path / "go").touch()  # the thread that waits is waited for
         out, err = child.communicate()
-    assert out == ""
+    assert out.splitlines()[:1] == ["looking at source: 90 images"]
     if number == signal.SIGINT:
         assert (child.returncode, err) == (130, "stopped at once\n")
         assert names(place) == []
     else:
-        assert names(place) == [".out.partial"]  # not what a later run would take for whole
+        assert names(place) == [
+            ".out.lock",
+            ".out.partial",
+        ]  # not what a later run would take for whole
     assert run(source, place / "out", "--image_size", 12) == 0
     assert names(place) == ["out"]
     assert run(source, tmp_path / "undisturbed", "--image_size", 12) == 0
@@ -733,7 +737,7 @@ def test_of_two_at_once_one_waits(tmp_path):
         (tmp_path / "go").touch()
         for reader in readers:
             reader.join()
-        tables = [child.stdout.read() for child in (first, second)]
+        tables = [child.stdout.read().partition("class ")[2] for child in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0)
     assert lines == ["waiting for another process that prepares out\n"]
     assert tables[0] == tables[1] and "images                            90" in tables[0]
@@ -752,7 +756,6 @@ def test_once_makes_a_folder_once(tmp_path):
         (folder / "file").write_text("whole")
 
     once(tmp_path / "new" / "set", make)
-    (tmp_path / "new" / ".set.lock").unlink()
     once(tmp_path / "new" / "set", lambda folder: pytest.fail("made again"))
     assert os.listdir(tmp_path / "new") == ["set"]  # nothing is written: it may be read-only
     assert (tmp_path / "new" / "set" / "file").read_text() == "whole"
@@ -810,7 +813,7 @@ def test_sets_may_lack_labels_and_have_metadata(tmp_path):
 
 
 def test_threads_keep_the_order(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(writing, "cores", lambda: 4)
     delays = np.random.default_rng(0).uniform(0, 0.004, 100)
     running, most = [], []
 
@@ -826,7 +829,7 @@ def test_threads_keep_the_order(monkeypatch):
 
 
 def test_threads_take_no_more_than_they_need(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(writing, "cores", lambda: 2)
     taken = []
 
     def endless():
@@ -843,7 +846,7 @@ def test_threads_take_no_more_than_they_need(monkeypatch):
 
 
 def test_an_error_in_a_thread_surfaces_and_cancels_the_rest(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(writing, "cores", lambda: 2)
     done = []
 
     def work(i):
@@ -1052,3 +1055,106 @@ def test_training_on_a_folder_resumes_and_refuses_other_images(tmp_path, capsys)
     settings.steps = 8
     with pytest.raises(UserError, match=r"other settings: derived\.data\.content \(\w+ there, \w+"):
         loop.train(settings, tmp_path / "run")
+
+
+# --------------------------------------------------------------------------------------------------
+# What is told apart
+
+
+def test_the_same_bytes_of_another_shape_are_another_set(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(70, 16, 16), dtype=np.uint8)
+    for name, shape in (("a", (70, 8, 8, 4)), ("b", (70, 16, 16))):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "im.npy", pixels.reshape(shape))
+    found = [
+        data.open_set("folder", "train", 0, str(tmp_path / "dd"), str(tmp_path / name / "im.npy"))
+        for name in ("a", "b")
+    ]
+    assert [each.shape for each in found] == [(8, 8, 3), (16, 16, 1)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--background", "black"), ("--small", "pad"), ("--fit", "pad"), ("--filter", "box")],
+)
+def test_a_run_knows_its_pixels_whatever_changed_them(arguments, tmp_path):
+    source = write(tmp_path / "source", many(3))
+    details = []
+    for out, options in (("a", ("--small", "upscale")), ("b", ("--small", "upscale", *arguments))):
+        made(source, tmp_path / out, "--image_size", 14, *options)
+        details.append(data.open_set("folder", path=str(tmp_path / out)).details)
+    assert details[0]["content"] != details[1]["content"]
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    assert data.open_set("folder", path=str(tmp_path / "copy")).details == details[0]
+
+
+def test_a_set_of_other_images_that_was_made_meanwhile_is_not_taken_for_ones_own(tmp_path):
+    one, two = write(tmp_path / "one", many(3)), write(tmp_path / "two", many(3, start=9))
+    options = Options(image_size=8)
+    metadata = prepare.prepare(one, tmp_path / "out", options)
+    assert prepare.prepare(one, tmp_path / "out", options) == metadata
+    with pytest.raises(UserError, match="another process has made it meanwhile, of other images"):
+        prepare.prepare(two, tmp_path / "out", options)
+
+
+def test_pictures_that_change_while_they_are_prepared(tmp_path, monkeypatch):
+    source = write(tmp_path / "source", many(3))
+    write_all = prepare._write
+
+    def change(*arguments):
+        write(source, {"001.png": 77})
+        write_all(*arguments)
+
+    monkeypatch.setattr(prepare, "_write", change)
+    with pytest.raises(UserError, match=r"001\.png has changed meanwhile; start again"):
+        prepare.prepare(source, tmp_path / "out", Options(image_size=8))
+    assert names(tmp_path) == ["source"]
+
+
+def test_what_is_prepared_is_no_source(tmp_path, capsys):
+    source = write(tmp_path / "source", many(3))
+    made(source, tmp_path / "out", "--image_size", 8)
+    capsys.readouterr()
+    assert run(tmp_path / "out", tmp_path / "again", "--image_size", 4) == 2
+    assert one_sentence(capsys, "out: is prepared already; train on it with data.name=folder")
+    made(source, source / "inside", "--image_size", 8)
+    metadata, found = made(source, tmp_path / "again", "--image_size", 8)
+    assert len(found["train"].images) == 3
+    assert metadata["notes"] == ["Prepared data sets are passed over: 1."]
+
+
+def test_a_class_without_training_images_is_named(tmp_path, capsys):
+    files = many(6, "train/cat/") | many(6, "test/cat/", 10) | many(2, "test/hen/", 20)
+    metadata, _ = made(write(tmp_path / "source", files), tmp_path / "out", "--image_size", 8)
+    assert metadata["notes"] == ["Class 'hen' has no training image."]
+    table = capsys.readouterr().out
+    assert any(line.split() == ["hen", "0", "2"] for line in table.splitlines())
+
+
+def test_a_first_use_says_what_it_made_and_a_second_one_nothing(tmp_path, capsys):
+    source = write(tmp_path / "source", many(199) | {"bad.png": b"no image"})
+    folder = prepare_cached(source, tmp_path / "dd", Options(image_size=8))
+    said = capsys.readouterr().out
+    assert "skipped: 1" in said and "bad.png: " in said
+    assert str(folder / "contact_sheet.png") in said
+    assert prepare_cached(source, tmp_path / "dd", Options(image_size=8)) == folder
+    assert capsys.readouterr().out == ""
+
+
+def test_the_cache_is_swept_of_what_killed_runs_left(tmp_path):
+    root = tmp_path / "dd" / "jaxgan_folder"
+    for name in ("old", "busy"):
+        (root / f".{name}.partial" / "set").mkdir(parents=True)
+    with writing.locked(root / ".busy.lock"):
+        prepare_cached(write(tmp_path / "source", many(3)), tmp_path / "dd", Options(image_size=8))
+        assert not (root / ".old.partial").exists()
+        assert (root / ".busy.partial" / "set").exists()
+    assert not list(root.glob(".*.lock"))
+
+
+@pytest.mark.parametrize("option", ["filter", "fit", "small", "channels", "background"])
+def test_what_a_published_set_cannot_have_is_refused(option, tmp_path, capsys):
+    arguments = ["prepare", "--name", "mnist", "--out", str(tmp_path / "dd"), f"--{option}", "x"]
+    assert main(arguments) == 2
+    assert one_sentence(capsys, f"--{option}: mnist is kept as published; leave it out")
+    assert names(tmp_path) == []

@@ -5,9 +5,11 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import struct
 import tarfile
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -384,14 +386,15 @@ def test_splits_and_slices(split, chosen, mine):
 
 def test_details_say_how_pixels_came_about(mine):
     found = data.open_set("folder", path=str(mine))
-    assert found.details == {"content": "abc", "filter": "box", "fit": "pad"}
-    assert data.open_set("fashion_mnist_mini").details == {}
+    assert found.details == {"content": ANY, "filter": "box", "fit": "pad"}
+    assert data.open_set("fashion_mnist_mini").details == {"content": ANY}
 
 
 @pytest.mark.parametrize("size", [5, 12])
 def test_images_are_resized_at_reading(size, mine):
     found = data.open_set("folder", image_size=size, path=str(mine))
-    assert found.details == {"content": "abc", "filter": "lanczos", "fit": "pad"}
+    resized = f"to {size} by lanczos"
+    assert found.details == {"content": ANY, "filter": "box", "fit": "pad", "resized": resized}
     assert found.shape == (size, size, 3)
     for n, image in enumerate(found.load().images):
         expected = to_image(picture(n)).resize((size, size), Image.Resampling.LANCZOS)
@@ -400,7 +403,8 @@ def test_images_are_resized_at_reading(size, mine):
 
 def test_grey_images_are_resized_at_reading():
     found = data.open_set("fashion_mnist_mini", "test[:3]", 32)
-    assert (found.shape, found.details) == ((32, 32, 1), {"filter": "lanczos"})
+    assert found.shape == (32, 32, 1)
+    assert found.details == {"content": ANY, "resized": "to 32 by lanczos"}
     small = data.load("fashion_mnist_mini", "test[:3]").images
     for image, before in zip(found.load().images, small, strict=True):
         expected = to_image(before).resize((32, 32), Image.Resampling.LANCZOS)
@@ -545,7 +549,8 @@ MISTAKES = {
         "data.split: 'train[:1%]' cannot be had: there are no examples in it",
     ),
     "points": ("ring", "train", "", "data.name: ring is drawn without end; it has no images"),
-    "points of a path": ("ring", "train", "SET", "data.image_size, data.path: ring is of points"),
+    "points of a path": ("ring", "train", "SET", "data.image_size, data.path, data.split: ring"),
+    "a family alone": ("stacked:", "train", "", "data.name: stacked: lacks the set's name, as in"),
     "stacked points": ("stacked:ring", "train", "", "data.name: stacked:ring: ring is no set of"),
     "stacked": (
         "stacked:fashion_mnist_mini",
@@ -631,8 +636,7 @@ def test_a_broken_json_file_is_named(name, content, copied):
 def test_names_of_too_few_classes(content, copied):
     (copied / "label.labels.txt").write_text(content)
     message = fails("folder", path=str(copied))
-    count = len(content.split())
-    assert message == f"{copied}: damaged: label 2 of {count} classes"
+    assert message == f"{copied}: damaged: labels 0 to 2 of {len(content.split())} classes"
 
 
 def test_a_set_whose_numbers_were_changed(copied):
@@ -641,3 +645,34 @@ def test_a_set_whose_numbers_were_changed(copied):
     (copied / "dataset_info.json").write_text(info.replace('"30"', '"29"'))
     message = fails("folder", path=str(copied))
     assert message.endswith("it should hold 29 examples, and 30 can be read")
+
+
+def test_withheld_labels_are_no_labels(tmp_path):
+    hidden = (pictures(4, 6, 6, 1), [-1] * 4)
+    mixed = (pictures(3, 6, 6, 1), [0, -1, 1])
+    folder = tmp_path / "set"
+    make_set(folder, pictures(4, 6, 6, 1), [0, 1, 0, 1], ("a", "b"), hidden=hidden, mixed=mixed)
+    assert data.load("folder", path=str(folder)).labels.tolist() == [0, 1, 0, 1]
+    withheld = data.load("folder", "hidden", path=str(folder))
+    assert (withheld.labels, withheld.class_names) == (None, ())
+    assert fails("folder", "mixed", path=str(folder)).endswith("labels -1 to 1 of 2 classes")
+
+
+def test_sets_of_other_builders_are_told_apart(tmp_path):
+    details = []
+    for number in (0, 1):
+        folder = tmp_path / str(number)
+        make_set(folder, pictures(5, 6, 6, 1) ^ number, [0, 1, 0, 1, 0], ("a", "b"))
+        details.append(data.open_set("folder", path=str(folder)).details)
+        shutil.copytree(folder, tmp_path / "elsewhere" / str(number))
+        moved = data.open_set("folder", path=str(tmp_path / "elsewhere" / str(number)))
+        assert moved.details == details[-1]
+    assert details[0] != details[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("path", "~nobody-of-this-name/x"), ("path", "x" * 5000), ("data_dir", "~nobodyx")],
+)
+def test_places_that_cannot_be(key, value):
+    assert fails("folder", **{"path": "", key: value}).startswith("data.path")

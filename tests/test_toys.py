@@ -269,11 +269,13 @@ def test_stacked_mnist_is_stacked_over_mnist(tmp_path):
         ),
         (
             {"name": "ring", "image_size": 8},
-            "data.image_size, data.path: ring is of points; leave them out",
+            "data.image_size, data.path, data.split: ring is of points, drawn without end; "
+            "leave them out",
         ),
         (
             {"name": "swiss_roll", "path": "."},
-            "data.image_size, data.path: swiss_roll is of points; leave them out",
+            "data.image_size, data.path, data.split: swiss_roll is of points, drawn without end; "
+            "leave them out",
         ),
     ],
 )
@@ -361,7 +363,7 @@ def test_sample_writes_no_folder_of_points(run, tmp_path, capsys):
 
 def test_a_mistaken_config_of_points_leaves_no_folder(tmp_path):
     for override, message in (
-        ("data.image_size=8", "image_size, data.path: ring is of points"),
+        ("data.image_size=8", "data.split: ring is of points"),
         ("data.name=swiss_roll", "conditional: the data set swiss_roll has no labels"),
     ):
         settings = config.load(ROOT / "configs" / "ring.py", ["conditional=True", override])

@@ -18,6 +18,15 @@ from pathlib import Path
 
 from jaxgan.errors import UserError, lookup
 
+# Of pictures: option, default, help.
+PICTURES = (
+    ("filter", "lanczos", "that resizes: lanczos (default), bicubic, bilinear or box"),
+    ("fit", "crop", "oblong images to a square: crop (default) or pad"),
+    ("small", "error", "images below --image_size: error (default), upscale, pad or skip"),
+    ("channels", "auto", "grey, rgb or auto (default): grey if no image has colours"),
+    ("background", "white", "under what is transparent and in pads: a name or '#rrggbb'"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", type=Path, help="a folder of images, .zip, .npy or .npz")
@@ -26,13 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image_size", type=int, default=0, help="pixels along a side (default: as they are)"
     )
-    for option, default, text in (
-        ("filter", "lanczos", "that resizes: lanczos (default), bicubic, bilinear or box"),
-        ("fit", "crop", "oblong images to a square: crop (default) or pad"),
-        ("small", "error", "images below --image_size: error (default), upscale, pad or skip"),
-        ("channels", "auto", "grey, rgb or auto (default): grey if no image has colours"),
-        ("background", "white", "under what is transparent and in pads: a name or '#rrggbb'"),
-    ):
+    for option, default, text in PICTURES:
         parser.add_argument(f"--{option}", default=default, help=text)
 
 
@@ -43,6 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.image_size <= 4096:
         raise UserError(f"--image_size: {arguments.image_size} is not within 0 to 4,096")
     if arguments.name != "folder":
+        for option, default, _ in PICTURES:
+            if getattr(arguments, option) != default:
+                raise UserError(f"--{option}: {arguments.name} is kept as published; leave it out")
         path, out = (str(value or "") for value in (arguments.source, arguments.out))
         opened = data.open_set(arguments.name, "train", arguments.image_size, out, path)
         if not isinstance(opened, data.Prepared):
@@ -69,11 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         lookup(table, getattr(options, option), f"--{option}")
     made = prepare.prepare(arguments.source, arguments.out, options)
-    print(summary(made))
+    print(prepare.summary(made))
     print(f"\nlook at {arguments.out / 'contact_sheet.png'}; to train on it:")
-    config = (
-        "cgan" if any(name for counts in made["images"].values() for name in counts) else "dcgan"
-    )
+    config = "cgan" if made["classes"] else "dcgan"
     path = f"--config.data.name=folder --config.data.path={arguments.out}"
     print(
         f"python train.py --config configs/{config}.py --workdir runs/{arguments.out.name} {path}"
@@ -89,38 +93,3 @@ def _colour(text: str) -> tuple[int, int, int]:
     except ValueError as error:
         raise UserError(f"--background: {text!r} is no colour; try white or '#80c0ff'") from error
     return red, green, blue
-
-
-def summary(made: dict) -> str:
-    """What metadata.json says, as a table for people."""
-    splits = list(made["images"])
-    classes = sorted({name for counts in made["images"].values() for name in counts})
-    lines = []
-    if classes != [""]:
-        lines += [f"{'class':<24}" + "".join(f"{split:>12}" for split in splits)]
-        lines += [
-            f"{name[:24]:<24}" + "".join(f"{made['images'][s].get(name, 0):>12,}" for s in splits)
-            for name in classes
-        ]
-    totals = [sum(made["images"][split].values()) for split in splits]
-    lines += [f"{'images':<24}" + "".join(f"{total:>12,}" for total in totals)]
-    sizes = ", ".join(f"{name} {w} x {h}" for name, (w, h) in made["sizes"].items())
-    kind = "grey" if made["channels"] == 1 else "RGB"
-    lines += [
-        f"sizes: {sizes} pixels",
-        f"made: {made['image_size']} x {made['image_size']} {kind}, filter {made['filter']}, "
-        f"fit {made['fit']}, small ones: {made['small']}, Pillow {made['pillow']}",
-        *made["notes"],
-    ]
-    if made["duplicates"]:
-        twins = sum(len(group) - 1 for group in made["duplicates"])
-        lines += [
-            f"duplicates: {twins:,} images show what another one does, "
-            f"{made['duplicates_across_classes']:,} of them in another class, "
-            f"{made['duplicates_across_splits']:,} in another split; all are kept"
-        ]
-    lines += [f"skipped: {len(made['skipped']):,}"]
-    lines += [f"  {name}: {reason}" for name, reason in made["skipped"][:20]]
-    if len(made["skipped"]) > 20:
-        lines += ["  and more, in metadata.json"]
-    return "\n".join(lines)

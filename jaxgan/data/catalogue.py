@@ -94,7 +94,7 @@ def find(name: str, data_dir: Path, path: Path | None = None) -> Path:
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             f"data.name: tfds:{name} is not prepared as ArrayRecord under {data_dir}, and to "
-            "prepare it takes TensorFlow: pip install 'jaxgan[tf]', or copy a folder prepared "
+            "prepare it takes TensorFlow: pip install tensorflow, or copy a folder prepared "
             f"elsewhere there{_describe(wanted, data_dir)}"
         )
     try:

@@ -106,26 +106,36 @@ def open_collection(path: Path) -> Iterator[Collection]:
 def _folder_files(root: Path) -> tuple[dict[str, _Read], list[str]]:
     """How to read each file below a folder, by its POSIX path; and notes."""
     files: dict[str, _Read] = {}
-    folders, links = [(str(root), "")], 0
+    folders, links, prepared = [(str(root), "")], 0, 0
     while folders:
         folder, prefix = folders.pop()
         try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    # Names that are no UTF-8 could not be written down anywhere.
-                    raw = entry.name.encode("utf-8", "surrogateescape")
-                    name = prefix + raw.decode("utf-8", "backslashreplace")
-                    if _is_hidden(entry.name):
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((entry.path, f"{name}/"))
-                    elif entry.is_dir():
-                        links += 1
-                    elif entry.is_file() or entry.is_symlink():  # no pipe, which would block
-                        files[name] = functools.partial(_read_file, entry.path)
+            with os.scandir(folder) as scanned:
+                entries = list(scanned)
         except OSError as error:
             raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
-    return files, [f"Symbolic links to folders are not followed: {links:,}."] if links else []
+        if any(entry.name == "dataset_info.json" for entry in entries):
+            prepared += 1
+            continue
+        for entry in entries:
+            # Names that are no UTF-8 could not be written down anywhere.
+            raw = entry.name.encode("utf-8", "surrogateescape")
+            name = prefix + raw.decode("utf-8", "backslashreplace")
+            if _is_hidden(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append((entry.path, f"{name}/"))
+            elif entry.is_dir():
+                links += 1
+            elif entry.is_file() or not os.path.exists(entry.path):  # no pipe, which would block
+                files[name] = functools.partial(_read_file, entry.path)
+    if prepared and not files:
+        raise UserError(
+            f"{root}: is prepared already; train on it with data.name=folder and data.path, and "
+            f"data.image_size for another size"
+        )
+    notes = [f"Symbolic links to folders are not followed: {links:,}."] if links else []
+    return files, notes + ([f"Prepared data sets are passed over: {prepared:,}."] * bool(prepared))
 
 
 def _is_hidden(name: str) -> bool:
@@ -223,8 +233,25 @@ def _split(path: Path, names: list[str]) -> tuple[list[str], list[tuple[str, ...
         splits = [_SPLITS[part[depth].lower()] for part in parts]
         depth += 1
     below = [part[depth:] for part in parts]
+    _refuse_lost_splits(path, below)
     depth = _wrapping(below)
     return splits, [part[depth:] for part in below]
+
+
+def _refuse_lost_splits(path: Path, parts: list[tuple[str, ...]]) -> None:
+    """Test images must not be trained on because their folder lies elsewhere than expected."""
+    beside: dict[tuple[str, ...], set[str]] = collections.defaultdict(set)
+    for part in parts:
+        for depth, name in enumerate(part[:-1]):
+            if name.lower() in _SPLITS:
+                beside[part[:depth]].add(name)
+    for parent, names in beside.items():
+        if len({_SPLITS[name.lower()] for name in names}) > 1:
+            found = " and ".join(sorted("/".join((*parent, name)) for name in names))
+            raise UserError(
+                f"{path}: {found} look like splits, but lie below classes or beside other "
+                f"folders; splits are the topmost folders, and train is one of them"
+            )
 
 
 def _wrapping(parts: list[tuple[str, ...]]) -> int:

@@ -15,6 +15,7 @@ ten times faster than images on CPU, and a TPU would pad a last axis of 1 or 3 c
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ class Feed(NamedTuple):
     resident: dict[str, Any]  # arrays that lie on the devices, an argument of every call
     fetch: Callable[[int, int], dict[str, np.ndarray]]  # (step, count) -> leaves s k b ...
     batch: Callable[[Key[Array, ""], dict, dict], Batch]  # (key, resident, one step's part) -> k b
+    cache: str = ""  # device, host or none; of data drawn on the device nothing
 
     def inputs(self, step: int, count: int) -> dict[str, np.ndarray]:
         """What the steps `step` to `step + count - 1` take beside the resident arrays."""
@@ -92,17 +94,18 @@ def make_feed(
         return {**labels, "image": finish(key, inputs["image"])}
 
     if cache == "none":
-        return Feed(seed, {}, _Decoder(examples, positions, workers or _cores()).fetch, convert)
+        decoder = _Decoder(examples, positions, workers or cores())
+        return Feed(seed, {}, decoder.fetch, convert, cache)
     images, labels = read_all(examples)
     rows = images.reshape(size, -1)
     if cache == "host":
-        return Feed(seed, {}, lambda *at: pick(rows, labels, positions(*at)), convert)
+        return Feed(seed, {}, lambda *at: pick(rows, labels, positions(*at)), convert, cache)
 
     def gather(key, resident, inputs) -> Batch:
         return convert(key, {}, {k: rows[inputs["index"]] for k, rows in resident.items()})
 
     resident = pick(rows, labels, slice(None))
-    return Feed(seed, resident, lambda *at: {"index": positions(*at)}, gather)
+    return Feed(seed, resident, lambda *at: {"index": positions(*at)}, gather, cache)
 
 
 def read_all(
@@ -119,7 +122,7 @@ def read_all(
             labels[chosen] = found
         return found is not None
 
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         labelled = all(pool.map(fill, np.array_split(np.arange(size), -(-size // 512))))
     return images, labels if labelled else None
 
@@ -145,6 +148,9 @@ def ahead(
             yield pending[0], pending[1].result()
 
 
+MAX_READY = 2**29  # bytes of decoded images that wait for their call
+
+
 class _Decoder:
     """Reads minibatches through Grain: threads decode the ones to come."""
 
@@ -163,9 +169,10 @@ class _Decoder:
     def _start(self, step: int, count: int) -> Iterator[dict[str, np.ndarray]]:
         import grain  # here: most runs do without it
 
+        step_bytes = self.positions(step, 1).size * math.prod(self.examples.shape)
         endless = grain.MapDataset.range(step, 2**31).map(self._one)
         # A run that goes on may begin with a call of few steps: each thread has one in any case.
-        ready = max(2 * count, self.workers)
+        ready = max(min(2 * count, MAX_READY // step_bytes), self.workers)
         options = grain.ReadOptions(num_threads=self.workers, prefetch_buffer_size=ready)
         return iter(endless.to_iter_dataset(options))
 
@@ -176,7 +183,8 @@ class _Decoder:
         return batch if labels is None else {**batch, "label": labels.reshape(chosen.shape)}
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

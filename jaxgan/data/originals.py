@@ -21,9 +21,6 @@ from jaxgan.data import builders, cifar, download
 from jaxgan.data.idx import load_idx
 from jaxgan.data.writing import Example, once, write_set
 from jaxgan.errors import UserError
-from jaxgan.typing import Int, UInt8
-
-Arrays = tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Original:
     title: str
     homepage: str
     class_names: tuple[str, ...]
-    read: Callable[[Path, str], Arrays]  # (folder, split)
+    read: Callable[[Path, str], tuple]  # (folder, split) -> images n h w c and labels n
     per_class: dict[str, tuple[int, ...]]  # split -> examples of each class
     # split -> of the bytes of the images, then of the labels as int32; as far as known
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -16,24 +16,26 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL
 import tqdm
-from PIL import Image, ImageDraw
 
 from jaxgan.data import images
 from jaxgan.data.collection import Collection, Item, open_collection
+from jaxgan.data.contact_sheet import ContactSheet
 from jaxgan.data.images import Bad, Header, Treatment
 from jaxgan.data.pipeline import indices
-from jaxgan.data.writing import Example, in_threads, once, write_set
+from jaxgan.data.writing import IDENTITY, Example, in_threads, once, remove_leftovers, write_set
 from jaxgan.errors import UserError
 from jaxgan.typing import UInt8
 
 MAX_BAD = 0.01  # of the pictures may be skipped for being undecodable
+FORMAT = 1  # to be raised when the same pictures and options give other pixels
 CHANNELS = {"grey": 1, "rgb": 3, "auto": 0}
 
 
@@ -58,8 +60,19 @@ def prepare(path: Path, target: Path, options: Options) -> dict[str, Any]:
     """
     with open_collection(path) as collection:
         scan = _Scan(path, collection, options)
-        once(target, lambda folder: _write(path, folder, scan))
-    return json.loads((target / "metadata.json").read_text())
+        mine = once(target, lambda folder: _write(path, folder, scan))
+    made = read_metadata(target)
+    if not mine and _identity(made) != _identity(_metadata(path, scan)):
+        raise UserError(f"{target}: another process has made it meanwhile, of other images")
+    return made
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metadata.json").read_text())
+
+
+def _identity(metadata: dict[str, Any]) -> list[Any]:
+    return [metadata[key] for key in IDENTITY]
 
 
 def prepare_cached(path: Path, data_dir: Path, options: Options) -> Path:
@@ -69,13 +82,16 @@ def prepare_cached(path: Path, data_dir: Path, options: Options) -> Path:
     read and their digests decide. Raises UserError as `prepare` does.
     """
     root = data_dir / "jaxgan_folder"
-    known = root / ".known" / _digest([_stat(path), dataclasses.asdict(options)])
+    key = [FORMAT, dataclasses.asdict(options)]
+    known = root / ".known" / _digest([_stat(path), key])
     if known.is_file() and (name := known.read_text()) and (root / name).is_dir():
         return root / name
     with open_collection(path) as collection:
         scan = _Scan(path, collection, options)
-        name = f"{_slug(path)}-{_digest([scan.content, dataclasses.asdict(options)])[:16]}"
-        once(root / name, lambda folder: _write(path, folder, scan))
+        name = f"{_slug(path)}-{_digest([scan.content, key])[:16]}"
+        remove_leftovers(root)
+        if once(root / name, lambda folder: _write(path, folder, scan)):
+            print(f"{summary(read_metadata(root / name))}\n{root / name / 'contact_sheet.png'}")
     with contextlib.suppress(OSError):  # it only saves time, and others' folders are read-only
         known.parent.mkdir(exist_ok=True)
         partial = known.with_suffix(f".{os.getpid()}")
@@ -115,6 +131,7 @@ class _Scan:
     def __init__(self, path: Path, collection: Collection, options: Options):
         self.collection, self.options = collection, options
         _refuse_odd_names(path, collection.class_names)
+        _announce(f"looking at {path.name}", len(collection.items))
         looks = in_threads(_look, _progress(collection.items, f"looking at {path.name}"))
         found = list(zip(collection.items, looks, strict=True))
         self.bad = [(item.name, str(look)) for item, look in found if isinstance(look, Bad)]
@@ -122,8 +139,8 @@ class _Scan:
         good = [(item, *look) for item, look in found if not isinstance(look, Bad)]
         names = [(item.split, item.label, item.name, digest) for item, digest, _ in good]
         self.content = _digest([names, collection.class_names])
-        headers = {item.name: header for item, _, header in good}
-        self.headers = headers
+        self.digests = {item.name: digest for item, digest, _ in good}
+        self.headers = headers = {item.name: header for item, _, header in good}
         size = self._size(path, headers)
         channels = CHANNELS[options.channels] or (
             3 if any(h.colour for h in headers.values()) else 1
@@ -175,11 +192,17 @@ def _look(item: Item) -> tuple[str, Header] | Bad:
     try:
         content = item.read()
         if isinstance(content, bytes):
-            return hashlib.sha256(content).hexdigest(), images.header(content)
+            return _hash(content), images.header(content)
         height, width, channels = content.shape
-        return hashlib.sha256(content.tobytes()).hexdigest(), Header(width, height, channels > 1)
+        return _hash(content), Header(width, height, channels > 1)
     except Bad as reason:
         return reason
+
+
+def _hash(content: bytes | np.ndarray) -> str:
+    if not isinstance(content, bytes):
+        content = repr(content.shape).encode() + content.tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _side(header: Header, options: Options) -> int:
@@ -195,8 +218,14 @@ def refuse_if_many(path: Path, bad: list[tuple[str, str]], total: int) -> None:
         )
 
 
-def _progress(items: Iterable[Item], text: str) -> Iterator[Item]:
+def _progress(items: Sequence[Item], text: str) -> Iterator[Item]:
     return iter(tqdm.tqdm(items, unit="image", desc=text, disable=None))
+
+
+def _announce(text: str, count: int) -> None:
+    """Where there is no terminal, and so no bar."""
+    if not sys.stderr.isatty():
+        print(f"{text}: {count:,} images", flush=True)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -205,12 +234,13 @@ def _progress(items: Iterable[Item], text: str) -> Iterator[Item]:
 
 def _write(path: Path, folder: Path, scan: _Scan) -> None:
     metadata = _metadata(path, scan)
-    sheet = _ContactSheet(scan.collection.class_names)
+    sheet = ContactSheet(scan.collection.class_names)
     pictures = _Pictures(path, scan, metadata, sheet)
     by_split = {
         split: [item for item in scan.items if item.split == split]
         for split in scan.collection.splits
     }
+    _announce(f"preparing {path.name}", len(scan.items))
     write_set(
         folder,
         metadata,
@@ -226,7 +256,7 @@ def _write(path: Path, folder: Path, scan: _Scan) -> None:
 class _Pictures:
     """Decodes pictures and keeps the books: counts, what was skipped, what is there twice."""
 
-    def __init__(self, path: Path, scan: _Scan, metadata: dict[str, Any], sheet: "_ContactSheet"):
+    def __init__(self, path: Path, scan: _Scan, metadata: dict[str, Any], sheet: ContactSheet):
         self.path, self.scan, self.metadata, self.sheet = path, scan, metadata, sheet
         self.seen: dict[bytes, tuple[Item, list[str] | None]] = {}
 
@@ -246,7 +276,11 @@ class _Pictures:
             counts["" if item.label is None else names[item.label]] += 1
             self.sheet.add(pixels, item.label)
             yield Example(pixels, item.label)
-        if items[0].split not in self.metadata["images"]:
+        counts = self.metadata["images"].get(items[0].split, {})
+        for name in self.scan.collection.class_names if items[0].split == "train" else ():
+            if counts and not counts[name]:
+                self.metadata["notes"].append(f"Class {name!r} has no training image.")
+        if not counts:
             name, reason = self.scan.bad[-1]
             raise UserError(
                 f"{self.path}: no image of its split {items[0].split!r} can be used: "
@@ -258,6 +292,8 @@ class _Pictures:
     ) -> tuple[Item, tuple[UInt8[np.ndarray, "h w c"], bytes] | Bad]:
         try:
             content = item.read()
+            if _hash(content) != self.scan.digests[item.name]:
+                raise UserError(f"{self.path}: {item.name} has changed meanwhile; start again")
             if isinstance(content, bytes):
                 pixels = images.standardise(content, self.scan.treatment)
             else:
@@ -294,6 +330,7 @@ def _metadata(path: Path, scan: _Scan) -> dict[str, Any]:
         "small": scan.treatment.small,
         "pillow": PIL.__version__,
         "sizes": {name: list(sizes[i][1:]) for name, i in chosen.items()},
+        "classes": list(scan.collection.class_names),
         "images": {},
         "skipped": [list(pair) for pair in [*scan.bad, *scan.skipped]],
         "duplicates": [],
@@ -303,37 +340,36 @@ def _metadata(path: Path, scan: _Scan) -> dict[str, Any]:
     }
 
 
-class _ContactSheet:
-    """The first pictures of each class, a row a class."""
-
-    COLUMNS, ROWS, TILE, MARGIN = 12, 30, 64, 150
-
-    def __init__(self, class_names: tuple[str, ...]):
-        self.class_names = class_names
-        self.rows: dict[int, list[Image.Image]] = collections.defaultdict(list)
-
-    def add(self, pixels: UInt8[np.ndarray, "h w c"], label: int | None) -> None:
-        row, room = label or 0, self.COLUMNS * (1 if self.class_names else self.COLUMNS)
-        if row < self.ROWS and len(self.rows[row]) < room:
-            image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-            self.rows[row].append(image.convert("RGB").resize((self.TILE, self.TILE)))
-
-    def save(self, path: Path) -> None:
-        margin = self.MARGIN if self.class_names else 0
-        tiles = [
-            (row, self.rows[label][start : start + self.COLUMNS], label)
-            for row, (label, start) in enumerate(
-                (label, start)
-                for label in sorted(self.rows)
-                for start in range(0, len(self.rows[label]), self.COLUMNS)
-            )
+def summary(made: dict[str, Any]) -> str:
+    """What metadata.json says, as a table for people."""
+    splits = list(made["images"])
+    classes = made["classes"]
+    lines = []
+    if classes:
+        lines += [f"{'class':<24}" + "".join(f"{split:>12}" for split in splits)]
+        lines += [
+            f"{name[:24]:<24}" + "".join(f"{made['images'][s].get(name, 0):>12,}" for s in splits)
+            for name in classes
         ]
-        step = self.TILE + 4
-        sheet = Image.new("RGB", (margin + self.COLUMNS * step, len(tiles) * step), "white")
-        draw = ImageDraw.Draw(sheet)
-        for row, pictures, label in tiles:
-            if self.class_names:
-                draw.text((4, row * step + 24), self.class_names[label][:22], fill="black")
-            for column, picture in enumerate(pictures):
-                sheet.paste(picture, (margin + column * step + 2, row * step + 2))
-        sheet.save(path, format="png")
+    totals = [sum(made["images"][split].values()) for split in splits]
+    lines += [f"{'images':<24}" + "".join(f"{total:>12,}" for total in totals)]
+    sizes = ", ".join(f"{name} {w} x {h}" for name, (w, h) in made["sizes"].items())
+    kind = "grey" if made["channels"] == 1 else "RGB"
+    lines += [
+        f"sizes: {sizes} pixels",
+        f"made: {made['image_size']} x {made['image_size']} {kind}, filter {made['filter']}, "
+        f"fit {made['fit']}, small ones: {made['small']}, Pillow {made['pillow']}",
+        *made["notes"],
+    ]
+    if made["duplicates"]:
+        twins = sum(len(group) - 1 for group in made["duplicates"])
+        lines += [
+            f"duplicates: {twins:,} images show what another one does, "
+            f"{made['duplicates_across_classes']:,} of them in another class, "
+            f"{made['duplicates_across_splits']:,} in another split; all are kept"
+        ]
+    lines += [f"skipped: {len(made['skipped']):,}"]
+    lines += [f"  {name}: {reason}" for name, reason in made["skipped"][:20]]
+    if len(made["skipped"]) > 20:
+        lines += ["  and more, in metadata.json"]
+    return "\n".join(lines)

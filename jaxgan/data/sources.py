@@ -6,6 +6,8 @@ folder. The others are drawn on the device (toys.py).
 """
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,8 +75,9 @@ class Prepared:
                 pixels[i] = images.standardise(example[self.image_key], self.treatment)
                 if self.label_key:
                     labels[i] = example[self.label_key]
-            if self.label_key and labels.max(initial=-1) >= len(self.class_names):
-                raise ValueError(f"label {labels.max()} of {len(self.class_names)} classes")
+            if self.label_key and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
+                count = len(self.class_names)
+                raise ValueError(f"labels {labels.min()} to {labels.max()} of {count} classes")
         except Exception as error:  # whatever TFDS, array_record and protobuf make of broken files
             raise UserError(f"{self.folder}: damaged: {_first_line(error)}") from error
         return pixels, labels if self.label_key else None
@@ -94,7 +97,28 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def open_prepared(folder: Path, split: str, image_size: int, details: dict[str, Any]) -> Prepared:
+def _describe(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Which pixels these are, wherever the folder lies, and how they were made.
+
+    Of sets that jaxgan did not make from pictures the first MiB and the last 64 KiB of each file
+    count: all of small ones, and of large ones enough.
+    """
+    from jaxgan.data.writing import IDENTITY
+
+    hashed = hashlib.sha256()
+    if "content" in metadata:
+        hashed.update(json.dumps([metadata.get(key) for key in IDENTITY]).encode())
+    for path in sorted(folder.iterdir()) if "content" not in metadata else ():
+        if path.is_file():
+            with open(path, "rb") as file:
+                hashed.update(path.name.encode() + file.read(2**20))
+                file.seek(max(file.tell(), path.stat().st_size - 2**16))
+                hashed.update(file.read())
+    made: dict[str, Any] = {"content": hashed.hexdigest()[:16]}
+    return made | {key: metadata[key] for key in ("filter", "fit") if key in metadata}
+
+
+def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
     """A split of the set that TFDS prepared in `folder`; see open_set."""
     import tensorflow_datasets as tfds
 
@@ -109,32 +133,34 @@ def open_prepared(folder: Path, split: str, image_size: int, details: dict[str, 
             if not builder.info.splits[split].num_examples:
                 raise ValueError("there are no examples in it")
             records = builder.as_data_source(split, decoders=decoders)
-            records.__getitems__([0])  # opens the files while array_record is kept quiet
+            # This opens the files, while array_record is kept quiet.
+            first = records.__getitems__([0])[0]
         except (ValueError, AssertionError, IndexError) as error:
             raise UserError(f"data.split: {split!r} cannot be had: {_first_line(error)}") from error
         except RuntimeError as error:
             raise UserError(f"{folder}: damaged: {_first_line(error)}") from error
         try:
-            metadata = dict(builder.info.metadata or {})
+            details = _describe(folder, dict(builder.info.metadata or {}))
         except (ValueError, TypeError) as error:
             raise UserError(f"{folder}: its metadata.json is damaged: {error}") from error
+    # TFDS's label of examples whose labels are withheld is -1.
+    label_key = None if layout.label_key and first[layout.label_key] == -1 else layout.label_key
     height, width, channels = layout.image_shape
     size = image_size or (height if height == width else None)
     if size is None:
         sizes = f"{width} x {height} pixels" if height and width else "of different sizes"
         raise UserError(f"data.image_size: the images of {folder} are {sizes}; set it")
     treatment = images.Treatment(size, 1 if channels == 1 else 3, small="upscale")
-    made = {key: metadata[key] for key in ("content", "filter", "fit") if key in metadata}
     if (size, size) != (height, width):
-        made["filter"] = treatment.filter
+        details["resized"] = f"to {size} by {treatment.filter}"
     return Prepared(
         folder=folder,
         shape=(size, size, treatment.channels),
-        class_names=layout.class_names,
-        details={**made, **details},
+        class_names=layout.class_names if label_key else (),
+        details=details,
         records=records,
         image_key=layout.image_key,
-        label_key=layout.label_key,
+        label_key=label_key,
         treatment=treatment,
     )
 
@@ -152,13 +178,18 @@ def open_set(
     as TFDS writes it, train[:90%]. `image_size`: pixels along a side; 0: as they are. `data_dir`:
     where prepared sets lie; "": TFDS's own folder. `path`: the user's files. Raises UserError.
     """
-    directory = Path(data_dir).expanduser() if data_dir else _default_dir()
-    files = Path(path).expanduser() if path else None
-    if files is not None and not files.exists():
-        raise UserError(f"data.path: there is no {files}")
     kind, separator, rest = name.partition(":")
     make = lookup(FAMILIES, kind, "data.name") if separator else lookup(DATASETS, name, "data.name")
-    return make(rest or name, split, image_size, directory, files)
+    if separator and not rest:
+        raise UserError(f"data.name: {name} lacks the set's name, as in {kind}:mnist")
+    try:
+        directory = Path(data_dir).expanduser() if data_dir else _default_dir()
+        files = Path(path).expanduser() if path else None
+        if files is not None and not files.exists():
+            raise UserError(f"data.path: there is no {files}")
+        return make(rest or name, split, image_size, directory, files)
+    except (OSError, RuntimeError) as error:  # a folder that may not be read, ~nobody
+        raise UserError(f"data.path, data.dir: cannot be used: {error}") from error
 
 
 def load(
@@ -180,20 +211,20 @@ def _default_dir() -> Path:
 def _embedded(name, split, image_size, data_dir, path) -> Prepared:
     if path is not None:
         raise UserError(f"data.path: {name} comes with the package and reads no files")
-    return open_prepared(Path(__file__).parent / name, split, image_size, {})
+    return open_folder(Path(__file__).parent / name, split, image_size)
 
 
 def _original(name, split, image_size, data_dir, path) -> Prepared:
     from jaxgan.data import originals
 
-    return open_prepared(originals.prepare_original(name, data_dir, path), split, image_size, {})
+    return open_folder(originals.prepare_original(name, data_dir, path), split, image_size)
 
 
 def _catalogue(name, split, image_size, data_dir, path) -> Prepared:
     from jaxgan.data import catalogue
 
     folder = catalogue.find(name, data_dir, path)
-    return open_prepared(folder, split, image_size, {"version": folder.name})
+    return open_folder(folder, split, image_size)
 
 
 def _folder(name, split, image_size, data_dir, path) -> Prepared:
@@ -202,14 +233,17 @@ def _folder(name, split, image_size, data_dir, path) -> Prepared:
     if path is None:
         raise UserError("data.path: name the folder, .zip, .npy or .npz file of data.name=folder")
     if (path / "dataset_info.json").is_file():  # made by `python -m jaxgan prepare`, or by TFDS
-        return open_prepared(path, split, image_size, {})
+        return open_folder(path, split, image_size)
     folder = prepare.prepare_cached(path, data_dir, prepare.Options(image_size))
-    return open_prepared(folder, split, 0, {})
+    return open_folder(folder, split, 0)
 
 
 def _toy(name, split, image_size, data_dir, path) -> toys.Toy:
-    if image_size or path is not None:
-        raise UserError(f"data.image_size, data.path: {name} is of points; leave them out")
+    if image_size or path is not None or split != "train":
+        raise UserError(
+            f"data.image_size, data.path, data.split: {name} is of points, drawn without end; "
+            f"leave them out"
+        )
     return toys.TOYS[name]()
 
 

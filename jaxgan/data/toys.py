@@ -78,10 +78,11 @@ class Stacked:
 
         def batch(key, resident, inputs):
             shape = (n_critic, batch_size, 3)
-            chosen = jax.random.randint(key, shape, 0, len(self.images))
+            chosen_key, flip_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+            chosen = jax.random.randint(chosen_key, shape, 0, len(self.images))
             channels = to_float(jnp.moveaxis(resident["image"][chosen], 2, -1))
             images = channels.reshape(n_critic, batch_size, *self.shape)
-            fresh = {"image": mirror(jax.random.fold_in(key, 0), images) if flip else images}
+            fresh = {"image": mirror(flip_key, images) if flip else images}
             if "label" in resident:
                 digits = resident["label"][chosen]
                 fresh["label"] = (digits[..., 0] * base + digits[..., 1]) * base + digits[..., 2]

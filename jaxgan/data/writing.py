@@ -22,8 +22,14 @@ import tensorflow_datasets as tfds
 from absl import logging
 from PIL import Image
 
+from jaxgan.data.feed import cores
 from jaxgan.errors import UserError
 from jaxgan.typing import UInt8
+
+# What of metadata.json says which pixels these are.
+IDENTITY = (
+    "content", "image_size", "channels", "filter", "fit", "background", "small", "pillow",
+)  # fmt: skip
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -103,21 +109,21 @@ def write_set(folder: Path, metadata: dict[str, Any], **kwargs: Any) -> None:
     tfds.core.MetadataDict(metadata).save_metadata(folder)
 
 
-def once(target: Path, make: Callable[[Path], None]) -> None:
+def once(target: Path, make: Callable[[Path], None]) -> bool:
     """Makes the folder `target` unless it is there: `make` writes to the path that it is given.
 
     The folder takes its name when it is whole. What a killed run left is removed first; of two
-    processes one makes it and the other waits. Raises UserError where the disk is full or `target`
-    cannot be written.
+    processes one makes it and the other waits. True for the one that has made it. Raises UserError
+    where the disk is full or `target` cannot be written.
     """
     if target.is_dir():
-        return
+        return False
     workshop = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_name(f".{target.name}.lock")):
             if target.is_dir():  # made while this process waited
-                return
+                return False
             shutil.rmtree(workshop, ignore_errors=True)
             try:
                 workshop.mkdir()
@@ -126,6 +132,7 @@ def once(target: Path, make: Callable[[Path], None]) -> None:
                     with open(path, "rb") as file:
                         os.fsync(file.fileno())
                 os.rename(workshop / "set", target)
+                return True
             finally:
                 shutil.rmtree(workshop, ignore_errors=True)
     except UserError:
@@ -138,19 +145,40 @@ def once(target: Path, make: Callable[[Path], None]) -> None:
         raise UserError(f"{target}: cannot be written: {reason}; nothing was kept") from error
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """Holds the file .NAME.lock; yields its descriptor. Another process waits for its turn.
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed runs of `once` have left in `folder`, unless one is at work on it."""
+    for workshop in folder.glob(".*.partial"):
+        lock = workshop.with_name(workshop.name.removesuffix("partial") + "lock")
+        with contextlib.suppress(BlockingIOError), locked(lock, wait=False):
+            shutil.rmtree(workshop, ignore_errors=True)
 
-    The system frees it when the process ends, however it ends.
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[int]:
+    """Holds the file .NAME.lock while it exists; yields its descriptor.
+
+    Another process waits for its turn, or without `wait` raises BlockingIOError. The system frees
+    the lock when the process ends, however it ends.
     """
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that prepares {path.name[1:-5]}", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
+    while True:
+        with open(path, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    raise
+                print(
+                    f"waiting for another process that prepares {path.name[1:-5]}", file=sys.stderr
+                )
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # The one before may have removed the file that this process waited for.
+            if not path.exists() or not os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+                continue
+            try:
+                yield file.fileno()
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def in_threads(function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
@@ -158,7 +186,7 @@ def in_threads(function: Callable[[In], Out], items: Iterable[In]) -> Iterator[O
 
     Pillow, zlib and hashes let go of Python's lock while they work.
     """
-    threads = os.cpu_count() or 1
+    threads = cores()
     items = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         pending = [pool.submit(function, item) for item in islice(items, 8 * threads)]

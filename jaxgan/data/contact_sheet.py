@@ -1,0 +1,45 @@
+"""The picture of a prepared data set that its maker looks at before training on it."""
+
+import collections
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from jaxgan.typing import UInt8
+
+
+class ContactSheet:
+    """The first pictures of each class, a row a class."""
+
+    COLUMNS, ROWS, TILE, MARGIN = 12, 30, 64, 150
+
+    def __init__(self, class_names: tuple[str, ...]):
+        self.class_names = class_names
+        self.rows: dict[int, list[Image.Image]] = collections.defaultdict(list)
+
+    def add(self, pixels: UInt8[np.ndarray, "h w c"], label: int | None) -> None:
+        row, room = label or 0, self.COLUMNS * (1 if self.class_names else self.COLUMNS)
+        if row < self.ROWS and len(self.rows[row]) < room:
+            image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+            self.rows[row].append(image.convert("RGB").resize((self.TILE, self.TILE)))
+
+    def save(self, path: Path) -> None:
+        margin = self.MARGIN if self.class_names else 0
+        tiles = [
+            (row, self.rows[label][start : start + self.COLUMNS], label)
+            for row, (label, start) in enumerate(
+                (label, start)
+                for label in sorted(self.rows)
+                for start in range(0, len(self.rows[label]), self.COLUMNS)
+            )
+        ]
+        step = self.TILE + 4
+        sheet = Image.new("RGB", (margin + self.COLUMNS * step, len(tiles) * step), "white")
+        draw = ImageDraw.Draw(sheet)
+        for row, pictures, label in tiles:
+            if self.class_names:
+                draw.text((4, row * step + 24), self.class_names[label][:22], fill="black")
+            for column, picture in enumerate(pictures):
+                sheet.paste(picture, (margin + column * step + 2, row * step + 2))
+        sheet.save(path, format="png")
