@@ -72,7 +72,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def _identity(metadata: dict[str, Any]) -> list[Any]:
-    return [metadata[key] for key in IDENTITY]
+    return [metadata.get(key) for key in IDENTITY]
 
 
 def prepare_cached(path: Path, data_dir: Path, options: Options) -> Path:

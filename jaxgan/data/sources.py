@@ -51,7 +51,7 @@ class Prepared:
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     details: dict[str, Any]
-    records: Any  # of TFDS: the encoded examples, by number
+    records: Any  # array_record's reader: serialised tf.train.Examples, by number
     image_key: str
     label_key: str | None
     treatment: images.Treatment
@@ -67,14 +67,17 @@ class Prepared:
 
         Raises UserError where the files are damaged.
         """
+        from tensorflow_datasets.proto import tf_example_pb2  # not TFDS's parser: 2 us, not 16
+
         pixels = np.empty((len(chosen), *self.shape), np.uint8)
         labels = np.empty(len(chosen), np.int32)
         try:
-            examples = self.records.__getitems__(chosen.tolist())
-            for i, example in enumerate(examples):
-                pixels[i] = images.standardise(example[self.image_key], self.treatment)
+            for i, record in enumerate(self.records.__getitems__(chosen.tolist())):
+                example = tf_example_pb2.Example.FromString(record).features.feature
+                encoded = example[self.image_key].bytes_list.value[0]
+                pixels[i] = images.standardise(encoded, self.treatment)
                 if self.label_key:
-                    labels[i] = example[self.label_key]
+                    labels[i] = example[self.label_key].int64_list.value[0]
             if self.label_key and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
                 count = len(self.class_names)
                 raise ValueError(f"labels {labels.min()} to {labels.max()} of {count} classes")
@@ -132,9 +135,9 @@ def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
         try:
             if not builder.info.splits[split].num_examples:
                 raise ValueError("there are no examples in it")
-            records = builder.as_data_source(split, decoders=decoders)
+            examples = builder.as_data_source(split, decoders=decoders)
             # This opens the files, while array_record is kept quiet.
-            first = records.__getitems__([0])[0]
+            first = examples.__getitems__([0])[0]
         except (ValueError, AssertionError, IndexError) as error:
             raise UserError(f"data.split: {split!r} cannot be had: {_first_line(error)}") from error
         except RuntimeError as error:
@@ -158,7 +161,7 @@ def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
         shape=(size, size, treatment.channels),
         class_names=layout.class_names if label_key else (),
         details=details,
-        records=records,
+        records=examples.data_source,
         image_key=layout.image_key,
         label_key=label_key,
         treatment=treatment,
