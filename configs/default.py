@@ -19,9 +19,7 @@ def get_config() -> ConfigDict:
     config.loss = "nonsaturating"  # see LOSSES in jaxgan/losses.py
     config.penalties = ConfigDict()  # NAME = weight; see PENALTIES in jaxgan/penalties.py
     config.n_critic = 1  # discriminator updates, each on a fresh minibatch, in a step
-    # Steps compiled into one program call; with data.cache host or none up to three calls' images
-    # wait in memory.
-    config.steps_per_call = 25
+    config.steps_per_call = 25  # steps compiled into one call; 3 calls' images wait in memory
     config.precision = "float32"  # of arrays; products are as precise as the device makes them
 
     config.data = ConfigDict()
