@@ -18,7 +18,9 @@ from jaxgan.errors import UserError
 
 CONFIG = flags.DEFINE_string("config", None, "the config file, such as configs/cgan.py")
 WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder; runs/NAME for configs/NAME.py")
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the resolved config and the costs, and stop")
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "prepare the data, print the resolved config and the costs, and stop"
+)
 
 
 def main() -> int:
