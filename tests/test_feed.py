@@ -447,7 +447,7 @@ def threads():
 
 def assert_ends(before):
     """All threads but those of before end by themselves, within moments."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while threads() - before:
         gc.collect()
         assert time.monotonic() < deadline, threads() - before
