@@ -77,14 +77,14 @@ def test_read_cifar_gives_back_what_was_encoded(tmp_path, name, classes):
 
 
 @pytest.fixture(scope="module", params=["cifar10", "cifar100"])
-def test_set(request):
+def published(request):
     """The name of the set, and the images, the labels and the files of its test split."""
     return request.param, *random_set(request.param, "test", 10)
 
 
 @pytest.mark.parametrize("how", ["gzipped tar", "tar", "unpacked", "flat", "renamed tar"])
-def test_read_cifar_finds_the_files(tmp_path, test_set, how):
-    name, images, labels, contents = test_set
+def test_read_cifar_finds_the_files(tmp_path, published, how):
+    name, images, labels, contents = published
     path = tmp_path
     if how == "gzipped tar":
         write_tar(path / ARCHIVE[name], contents, level=0)

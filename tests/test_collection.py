@@ -21,19 +21,10 @@ from jaxgan.data.collection import open_collection
 from jaxgan.data.idx import read_idx
 from jaxgan.data.images import Bad, Treatment, standardise, standardise_array
 from jaxgan.errors import UserError
+from tests.mutations import fuzz, mutated
 
 rng = np.random.default_rng(0)
 PIXELS = rng.integers(256, size=(6, 5, 4, 3)).astype(np.uint8)
-
-# More examples, other ones each time: JAXGAN_FUZZ_EXAMPLES=20000 python -m pytest -k fuzz
-EXAMPLES = int(os.environ.get("JAXGAN_FUZZ_EXAMPLES", "0"))
-fuzz = hypothesis.settings(
-    deadline=None,
-    derandomize=not EXAMPLES,
-    database=None,
-    max_examples=EXAMPLES or 200,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
 
 
 def png(number=0):
@@ -719,26 +710,6 @@ def files_of_arrays():
 
 FILES = files_of_arrays()
 IDX = struct.pack(">4B3I", 0, 0, 8, 3, 2, 3, 4) + bytes(24)
-
-
-@st.composite
-def mutated(draw, seeds):
-    """One of `seeds` with a few bytes changed, its end cut off, or a piece of another in it."""
-    content = bytearray(draw(st.sampled_from(seeds)))
-    for change in draw(st.lists(st.sampled_from("ffffts"), min_size=1, max_size=4)):
-        # Headers are short: half of all changes are near an end.
-        near = draw(st.sampled_from([min(140, len(content)), len(content)]))
-        at = draw(st.integers(0, near))
-        at = len(content) - at if draw(st.booleans()) else at
-        if change == "f":
-            content[at : at + 1] = draw(st.binary(min_size=1, max_size=4))
-        elif change == "t":
-            del content[at:]
-        else:
-            other = draw(st.sampled_from(seeds))
-            start = draw(st.integers(0, len(other)))
-            content[at:at] = other[start : start + draw(st.integers(0, 64))]
-    return bytes(content)
 
 
 @pytest.mark.parametrize("suffix", FILES)

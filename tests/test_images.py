@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import io
-import os
 import struct
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from PIL import Image, ImageCms
 
 from jaxgan.data import images
 from jaxgan.data.images import Bad, Treatment, header, standardise, standardise_array
+from tests.mutations import fuzz, mutated
 
 RGB = Treatment(size=0, channels=3)
 GREY = Treatment(size=0, channels=1)
@@ -25,16 +25,6 @@ BLUE = Treatment(size=0, channels=3, background=(0, 40, 255))
 rng = np.random.default_rng(0)
 COLOURS = rng.integers(256, size=(6, 9, 3)).astype(np.uint8)
 GREYS, ALPHA = COLOURS[..., 0], COLOURS[..., 1]
-
-# More examples, other ones each time: JAXGAN_FUZZ_EXAMPLES=20000 python -m pytest -k fuzz
-EXAMPLES = int(os.environ.get("JAXGAN_FUZZ_EXAMPLES", "0"))
-fuzz = hypothesis.settings(
-    deadline=None,
-    derandomize=not EXAMPLES,
-    database=None,
-    max_examples=EXAMPLES or 200,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
 
 
 def encode(image, form="PNG", **options):
@@ -655,23 +645,6 @@ SEEDS = {
         b"P4 2 2\n\x40\x80",
     ],
 }
-
-
-@st.composite
-def mutated(draw, seeds):
-    """One of `seeds` with a few bytes changed, its end cut off, or a piece of another in it."""
-    content = bytearray(draw(st.sampled_from(seeds)))
-    for change in draw(st.lists(st.sampled_from("ffffts"), min_size=1, max_size=4)):
-        at = draw(st.integers(0, len(content)))
-        if change == "f":
-            content[at : at + 1] = draw(st.binary(min_size=1, max_size=4))
-        elif change == "t":
-            del content[at:]
-        else:
-            other = draw(st.sampled_from(seeds))
-            start = draw(st.integers(0, len(other)))
-            content[at:at] = other[start : start + draw(st.integers(0, 64))]
-    return bytes(content)
 
 
 def repaired(content):

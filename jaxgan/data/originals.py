@@ -9,6 +9,7 @@ TFDS has these sets too, but prepares them with TensorFlow only. They get names 
 """
 
 import dataclasses
+import functools
 import hashlib
 import sys
 from collections.abc import Callable
@@ -68,14 +69,14 @@ ORIGINALS = {
         title="CIFAR-10",
         homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
         class_names=cifar.CIFAR10_NAMES,
-        read=lambda folder, split: cifar.read_cifar("cifar10", folder, split),
+        read=functools.partial(cifar.read_cifar, "cifar10"),
         per_class={"train": (5000,) * 10, "test": (1000,) * 10},
     ),
     "cifar100": Original(
         title="CIFAR-100",
         homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
         class_names=cifar.CIFAR100_NAMES,
-        read=lambda folder, split: cifar.read_cifar("cifar100", folder, split),
+        read=functools.partial(cifar.read_cifar, "cifar100"),
         per_class={"train": (500,) * 100, "test": (100,) * 100},
     ),
 }

@@ -111,8 +111,8 @@ def _describe(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     hashed = hashlib.sha256()
     if "content" in metadata:
         hashed.update(json.dumps([metadata.get(key) for key in IDENTITY]).encode())
-    for path in sorted(folder.iterdir()) if "content" not in metadata else ():
-        if path.is_file():
+    else:
+        for path in sorted(filter(Path.is_file, folder.iterdir())):
             with open(path, "rb") as file:
                 hashed.update(path.name.encode() + file.read(2**20))
                 file.seek(max(file.tell(), path.stat().st_size - 2**16))
