@@ -1,11 +1,20 @@
 """Checkpoints with Orbax, one folder a step; the only room that imports it.
 
 Orbax writes in the background into a temporary folder and renames it when it is whole, so a killed
-run leaves the earlier checkpoints as they were.
+run leaves the earlier checkpoints as they were. What Orbax lacks is here: it finds no flipped bit,
+takes a folder's name for its content, and casts to other dtypes in silence. So each folder holds
+`manifest.json`, written before the renaming: the step, the size and SHA-256 of every file, and what
+the run wants to know of it later. Nothing is restored that does not agree with its manifest.
 """
 
+import contextlib
+import hashlib
+import json
 import logging
-from pathlib import Path
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -13,41 +22,104 @@ import orbax.checkpoint as ocp
 from jaxgan.errors import UserError
 from jaxgan.typing import PyTree
 
+MANIFEST = "manifest.json"
+# Orbax writes these two after the manifest; there are no arrays in them.
+UNLISTED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
+
+
+class Damaged(UserError):
+    """A checkpoint that is not what was saved."""
+
+
+class Restored(NamedTuple):
+    step: int
+    state: PyTree
+    info: dict[str, Any]  # what it was saved with
+    damaged: dict[int, str]  # newer steps, and what is wrong with each
+
 
 class Checkpoints:
-    """The checkpoints in `folder`, of which the newest `keep` stay."""
+    """The checkpoints in `folder`, of which the newest `keep` stay; 0: only to read from.
 
-    def __init__(self, folder: Path, keep: int = 1):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of each file it opens
-        self.folder = folder.absolute()
+    To write takes that no other process writes there: what a killed one left unfinished is removed.
+    """
+
+    def __init__(self, folder: Path, keep: int = 0):
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells of each file it opens
+        self.folder, self._keep = folder.absolute(), keep
+        self._info: dict[str, Any] = {}
+        if keep:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove_unfinished()
         self._manager = ocp.CheckpointManager(
             self.folder,
             item_handlers=ocp.StandardCheckpointHandler(),  # so that it can read metadata
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, create=False, cleanup_tmp_directories=False
+                max_to_keep=keep or None,
+                create=False,
+                read_only=not keep,
+                lightweight_initialize=True,  # damaged metadata of one step are no one else's
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
         )
 
     def steps(self) -> list[int]:
+        """Steps that have a folder, whatever is in it."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: PyTree) -> None:
-        """Begin to save; the state may be donated as soon as this returns."""
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+    def save(self, step: int, state: PyTree, **info: Any) -> None:
+        """Begin to save; the state may be donated as soon as this returns.
 
-    def restore(self, step: int, like: PyTree) -> PyTree:
-        """The state at `step`, with the structure, shapes, dtypes and shardings of `like`.
+        A step that is there already is left as it is. `info`, of JSON's types, is kept beside the
+        state. Raises UserError where this or the save before cannot be written.
+        """
+        if step in self._manager.all_steps():
+            return
+        self.wait()
+        self._info = {"step": step, **info}
+        with self._as_user_error():
+            if not self._manager.save(step, args=ocp.args.StandardSave(state)):
+                raise ValueError(f"step {self.steps()[-1]:,} is there, and comes after it")
 
-        Raises UserError where that step is not there or holds another state.
+    def wait(self) -> None:
+        """Wait until all that was begun is on the disk. Raises UserError where it cannot be."""
+        with self._as_user_error():
+            self._manager.wait_until_finished()
+
+    def newest(self, like: PyTree) -> Restored | None:
+        """The newest checkpoint that agrees with its manifest; None where there is no folder.
+
+        Raises UserError where there are folders, but all are damaged.
+        """
+        damaged: dict[int, str] = {}
+        for step in reversed(self.steps()):
+            try:
+                return Restored(step, *self.restore(step, like), damaged)
+            except Damaged as error:
+                damaged[step] = str(error)
+        if not damaged:
+            return None
+        listed = "; ".join(damaged.values())
+        raise UserError(f"{self.folder}: no checkpoint is whole; nothing was changed: {listed}")
+
+    def restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        """The state at `step`, with the structure, shapes, dtypes and shardings of `like`, and what
+        was saved beside it.
+
+        Raises UserError where that step is not there or holds another state; Damaged where it is
+        not what was saved.
         """
         if step not in self.steps():
             have = ", ".join(f"{s:,}" for s in self.steps()) or "none"
             raise UserError(f"{self.folder}: no checkpoint of step {step:,}; there are: {have}")
-        # Orbax casts other dtypes in silence, and other shapes end in its own traceback.
-        metadata = self._manager.item_metadata(step)
+        info = self.info(step)
+        try:
+            metadata = self._manager.item_metadata(step)
+        except Exception as error:  # whatever Orbax makes of broken metadata
+            raise Damaged(f"{self.folder / str(step)}: cannot be read: {_line(error)}") from error
         if metadata is None:
-            raise UserError(f"{self.folder / str(step)}: this checkpoint is empty or damaged")
+            raise Damaged(f"{self.folder / str(step)}: Orbax finds no state in it")
+        # Orbax casts other dtypes in silence, and other shapes end in its own traceback.
         stored = _signature(metadata)
         wanted = _signature(like)
         if stored != wanted:
@@ -56,15 +128,119 @@ class Checkpoints:
                 f"{self.folder / str(step)}: holds another state: {name} is "
                 f"{stored.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
             )
-        return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(like)), info
+        except Exception as error:  # no damage: the files are as they were saved
+            raise UserError(f"{self.folder / str(step)}: cannot be read: {_line(error)}") from error
 
-    def wait(self) -> None:
-        """Wait until all that was begun is on the disk."""
-        self._manager.wait_until_finished()
+    def info(self, step: int) -> dict[str, Any]:
+        """What was saved beside the state of `step`, whose files are all checked.
+
+        Raises Damaged where one is not as it was saved.
+        """
+        folder = self.folder / str(step)
+        files, info = _read_manifest(folder)
+        if info.get("step") != step:
+            raise Damaged(f"{folder}: holds step {info.get('step')!r}, not what its name says")
+        for name, (size, digest) in files.items():
+            path = folder / name
+            try:
+                if not path.is_file():
+                    raise Damaged(f"{folder}: the file {name!r} is missing")
+                if path.stat().st_size != size or _digest(path) != digest:
+                    raise Damaged(f"{folder}: the file {name!r} is not as it was saved")
+            except OSError as error:  # of a failing disk
+                raise Damaged(f"{folder}: {name!r} cannot be read: {error.strerror}") from error
+        return info
+
+    def set_aside(self, step: int) -> Path:
+        """Move the step's folder out of the way, to damaged/ beside `folder`; where it is then."""
+        target = self.folder.parent / "damaged" / f"{self.folder.name}-{step}"
+        while target.exists():
+            target = target.with_name(f"{target.name}x")
+        target.parent.mkdir(exist_ok=True)
+        (self.folder / str(step)).rename(target)
+        self._manager.reload()
+        return target
 
     def close(self) -> None:
-        self.wait()
-        self._manager.close()
+        """Errors of the last save are `wait`'s to tell."""
+        with contextlib.suppress(Exception):
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _as_user_error(self):
+        try:
+            yield
+        except Exception as error:  # TensorStore tells of a full disk by exceptions of its own
+            self._remove_unfinished()  # it may be what fills the disk
+            self._manager.reload()  # Orbax has forgotten the step that it was to delete
+            raise UserError(
+                f"{self.folder}: the checkpoint of step {self._info['step']:,} cannot be written: "
+                f"{_line(error)}; the earlier ones are whole"
+            ) from error
+
+    def _remove_unfinished(self) -> None:
+        for path in self._unfinished() if self._keep else []:  # a reader's is another's
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _unfinished(self) -> list[Path]:
+        return [p for p in self.folder.glob("*.orbax-checkpoint-tmp*") if p.is_dir()]
+
+    def _write_manifest(self) -> None:
+        """Called by Orbax when the state is written, before the folder gets its name."""
+        for folder in self._unfinished():
+            files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+            names = {p: p.relative_to(folder).as_posix() for p in files}
+            listed = {
+                name: [path.stat().st_size, _digest(path)]
+                for path, name in names.items()
+                if name not in UNLISTED
+            }
+            content = {"files": listed, "info": self._info}
+            with open(folder / MANIFEST, "w") as file:
+                json.dump({"content": content, "sha256": _json_digest(content)}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _read_manifest(folder: Path) -> tuple[dict[str, list], dict[str, Any]]:
+    """The files with their sizes and digests, and the info. Raises Damaged."""
+    try:
+        if (folder / MANIFEST).stat().st_size > 2**26:
+            raise ValueError("it is longer than 64 MiB")
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["sha256"] != _json_digest(manifest["content"]):
+            raise ValueError("it does not agree with its own checksum")
+        files, info = manifest["content"]["files"], dict(manifest["content"]["info"])
+        for name, (size, digest) in files.items():
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{name!r} lies outside the folder")
+            if type(size) is not int or type(digest) is not str:
+                raise ValueError(f"{name!r} has no size and checksum")
+        if not files:
+            raise ValueError("it lists no file")
+        return files, info
+    except FileNotFoundError:
+        raise Damaged(f"{folder}: there is no {MANIFEST} in it") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{folder / MANIFEST}: cannot be used: {_line(error)}") from error
+
+
+def _json_digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _line(error: Exception) -> str:
+    if "No space left" in str(error) or getattr(error, "errno", None) == 28:
+        return "no space is left on the disk"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _signature(tree: PyTree) -> dict[str, str]:

@@ -90,26 +90,35 @@ RULES: dict[str, Rule] = {
     "parallel.fsdp": Rule(int, among=(1,)),
     "log_every": COUNT,
     "sample_every": COUNT,
-    "evaluate_every": Rule(int, among=(0,)),
+    "evaluate_every": COUNT_OR_ZERO,
     "checkpoint_every": COUNT,
     "keep_checkpoints": COUNT,
+    "best_metric": TEXT,
+    "on_nonfinite": Rule(str, among=("stop", "skip", "restore")),
+    "nonfinite_attempts": COUNT,
 }
 
 # Their keys are names of penalties and fields of networks, checked where those are looked up.
 OPEN = ("penalties", "model.generator", "model.discriminator")
 
-# Keys that may change when a run goes on: they do not change what a step computes. What the data
-# are, wherever they lie, is in derived.data.
-CADENCE = (
+# Keys that may change when a run goes on: they do not change what a step computes, or only how it
+# rounds (parallel.data, on_nonfinite). What the data are, wherever they lie, is in derived.data.
+HARMLESS = (
     "data.cache",
     "data.dir",
     "data.path",
+    "parallel.data",
     "steps",
     "log_every",
     "sample_every",
     "evaluate_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "best_metric",
+    "on_nonfinite",
+    "nonfinite_attempts",
+    "derived.kimg",
+    "derived.epochs",
 )
 
 
@@ -191,12 +200,25 @@ def validate(config: ConfigDict) -> None:
     for key, value in leaves.items():
         if key.startswith("penalties.") and not WEIGHT.admits(value):
             raise UserError(f"{key}: {value!r} is not allowed; it must be {WEIGHT}")
-    for key in ("log_every", "sample_every", "checkpoint_every"):
+    for key in ("log_every", "sample_every", "evaluate_every", "checkpoint_every"):
         if leaves[key] % leaves["steps_per_call"]:
             raise UserError(
                 f"{key}: {leaves[key]} is not a multiple of steps_per_call, "
                 f"{leaves['steps_per_call']}"
             )
+
+
+def differences(
+    there: Mapping | ConfigDict, here: Mapping | ConfigDict
+) -> tuple[dict[str, list], dict[str, list]]:
+    """The keys that differ between two resolved configs, with [value there, value here].
+
+    First those that make another run, then the harmless ones. None stands for a missing key.
+    """
+    old, new = dict(flatten(there)), dict(flatten(here))
+    differing = {k: [old.get(k), new.get(k)] for k in {**old, **new} if old.get(k) != new.get(k)}
+    serious = {key: values for key, values in differing.items() if key not in HARMLESS}
+    return serious, {key: values for key, values in differing.items() if key in HARMLESS}
 
 
 def _is_open(key: str) -> bool:
@@ -257,6 +279,7 @@ def tiny(config: ConfigDict) -> ConfigDict:
     small.z_dim = 8
     small.steps_per_call = 2
     small.log_every = small.sample_every = small.checkpoint_every = 2
+    small.evaluate_every = 4
     for network in (small.model.generator, small.model.discriminator):
         if "width" in network:
             network.width = 4

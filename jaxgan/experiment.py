@@ -1,36 +1,38 @@
-"""From a config to what trains: the algorithm, the data, the compiled call; and back from a run.
+"""From a config to what trains, the algorithm and the data; and back from a run's folder.
 
 The config stops here and in the loop: everything below takes plain arguments.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
-import math
 import pkgutil
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+import jaxgan
 import jaxgan.algorithms
 import jaxgan.models
-from jaxgan import data, parallel
+from jaxgan import data, writer
+from jaxgan import workdir as folders
 from jaxgan.algorithms import player
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import resolve, validate
+from jaxgan.config import differences, resolve, validate
 from jaxgan.errors import UserError, lookup
 from jaxgan.losses import LOSSES
 from jaxgan.models.layers import CHOICES
 from jaxgan.penalties import PENALTIES
-from jaxgan.typing import Metrics, PyTree
+from jaxgan.typing import PyTree
 
 # Modules of the two packages that are no model and no algorithm.
 _SHARED = {"layers", "player"}
@@ -122,57 +124,31 @@ def make_feed(config: ConfigDict, dataset: Any) -> data.Feed:
     )
 
 
-def compile_call(
-    algorithm: Any, mesh: Mesh, feed: data.Feed, state: PyTree, resident: PyTree, inputs: PyTree
-) -> Callable:
-    """`call(state, resident, inputs) -> (state, metrics)`: as many steps as `inputs` is of.
-
-    `resident` are the feed's arrays that stay on the devices, `inputs` what the steps take beside
-    them. The state is donated; metrics are means over the steps.
-    """
-
-    def call(state, resident, inputs) -> tuple[PyTree, Metrics]:
-        def step(state, inputs):
-            batch = feed.minibatches(resident, inputs)
-            if not algorithm.num_classes:
-                batch = {"image": batch["image"]}
-            return algorithm.step(state, parallel.constrain_batch(batch, axis=1))
-
-        state, metrics = jax.lax.scan(step, state, inputs)
-        return state, jax.tree.map(jnp.mean, metrics)
-
-    compiled = jax.jit(call, donate_argnums=0, out_shardings=parallel.replicated(mesh))
-    return compiled.lower(state, resident, inputs).compile()
-
-
-def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
-    """Floating-point operations of one training step on each device, as XLA counts them."""
-
-    def flops(function: Callable, *arguments: PyTree) -> float:
-        analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
-        return (analysis or {}).get("flops", math.nan)  # a platform may not tell
-
-    def shape(*sizes: int, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
-        """An array whose batch lies before `sizes`, split over the devices."""
-        sharding = parallel.split(mesh, 0)
-        return jax.ShapeDtypeStruct((algorithm.batch_size, *sizes), dtype, sharding=sharding)
-
-    k = algorithm.n_critic
-    state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    batch = {"image": shape(*algorithm.generator.image_shape)}
-    if algorithm.num_classes:
-        batch["label"] = shape(dtype=jnp.int32)
-    batches = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((k, *x.shape), x.dtype, sharding=parallel.split(mesh, 1)),
-        batch,
+def abstract_state(algorithm: Any, sharding: jax.sharding.Sharding) -> PyTree:
+    """Shapes, dtypes and places of the algorithm's state."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(algorithm.init, jax.random.key(0)),
     )
-    step = flops(algorithm.step, state, batches)
-    if k == 1:
-        return step
-    # XLA counts the body of a loop once, and the discriminator's updates are a loop.
-    players = state.discriminator, state.generator
-    return step + (k - 1) * flops(
-        algorithm.update_discriminator, *players, batch, shape(algorithm.z_dim)
+
+
+def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
+    """What is trained, on what: four lines."""
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+    device = mesh.devices.flat[0]
+    shape = " x ".join(map(str, config.derived.image_shape))
+    classes = f", {config.derived.num_classes} classes" if config.conditional else ""
+    size = config.derived.num_examples
+    number = f"{size:,} images of" if size else "drawn without end,"
+    made = "".join(f", {name} {value}" for name, value in config.derived.data.items())
+    epochs = f", {config.derived.epochs:.1f} epochs" if size else ""
+    return (
+        f"jaxgan {jaxgan.__version__} on {mesh.size} x {device.device_kind} ({device.platform})\n"
+        f"data: {config.data.name} {config.data.split}, {number} {shape}{classes}{made}\n"
+        f"model: {config.model.name}, generator {count(state.generator.params):,} parameters, "
+        f"discriminator {count(state.discriminator.params):,}\n"
+        f"training: {config.steps:,} steps of {config.derived.images_per_step} images{epochs}"
     )
 
 
@@ -180,25 +156,31 @@ def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
 # A run's folder
 
 
-def load_run(workdir: Path, step: int | None = None) -> tuple[ConfigDict, Any, PyTree]:
+def load_run(workdir: Path, step: int | str | None = None) -> tuple[ConfigDict, Any, PyTree]:
     """The resolved config, the algorithm and the trained state of the run in `workdir`.
 
-    `step`: which checkpoint; None is the newest. Raises UserError where there is none.
+    `step`: which checkpoint; None is the newest that is whole, "best" the one that the run's
+    evaluations found best. Raises UserError where there is none.
     """
     config = read_config(workdir)
     algorithm = build(config)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # it may come from elsewhere
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here),
-        jax.eval_shape(algorithm.init, jax.random.key(0)),
-    )
-    folder = workdir / "checkpoints"
-    checkpoints = Checkpoints(folder) if folder.is_dir() else None
-    if checkpoints is None or not checkpoints.steps():
-        raise UserError(f"--workdir: {workdir} holds no checkpoint yet; train it for longer")
-    state = checkpoints.restore(step if step is not None else checkpoints.steps()[-1], like)
-    checkpoints.close()
-    return config, algorithm, state
+    like = abstract_state(algorithm, here)
+    folder = workdir / "checkpoints" / ("best" if step == "best" else "last")
+    with contextlib.ExitStack() as stack:
+        checkpoints = None
+        if folder.is_dir():
+            checkpoints = stack.enter_context(contextlib.closing(Checkpoints(folder)))
+        if checkpoints is None or not checkpoints.steps():
+            when = "with evaluate_every" if step == "best" else "for longer"
+            raise UserError(f"--workdir: {folder} holds no checkpoint; train the run {when}")
+        if isinstance(step, int):
+            return config, algorithm, checkpoints.restore(step, like)[0]
+        restored = checkpoints.newest(like)
+    assert restored is not None  # there are steps
+    for text in restored.damaged.values():
+        print(f"warning: {text}; step {restored.step:,} is taken instead", file=sys.stderr)
+    return config, algorithm, restored.state
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -214,3 +196,44 @@ def read_config(workdir: Path) -> ConfigDict:
         raise UserError(f"--workdir: {workdir} is not a run's folder (see its config.json)")
     validate(ConfigDict({k: v for k, v in settings.items() if k != "derived"}))
     return ConfigDict(settings)
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, config: ConfigDict) -> Iterator[dict[str, list]]:
+    """Holds `workdir` as the folder of this run; yields the harmless settings that have changed.
+
+    Raises UserError where it holds another run, or something else, or is in use.
+    """
+    path = workdir / "config.json"
+    try:
+        if not path.exists() and workdir.is_dir() and any(_visible(workdir)):
+            raise UserError(f"--workdir: {workdir} holds other files and no run; name another")
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir: {workdir} cannot be used: {error.strerror}") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folders.held(workdir))
+            changed: dict[str, list] = {}
+            if path.exists():
+                changed = _compare(workdir, read_config(workdir), config)
+            else:
+                writer.write_json(path, config.to_dict())
+        except OSError as error:
+            raise UserError(f"--workdir: {workdir} cannot be used: {error.strerror}") from error
+        yield changed
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _compare(workdir: Path, there: ConfigDict, here: ConfigDict) -> dict[str, list]:
+    serious, harmless = differences(there, json.loads(json.dumps(here.to_dict())))
+    if serious:
+        listed = ", ".join(f"{k} ({old} there, {new} here)" for k, (old, new) in serious.items())
+        raise UserError(
+            f"--workdir: {workdir} holds a run with other settings: {listed}; "
+            f"name another --workdir, or go on with that run's settings"
+        )
+    return harmless

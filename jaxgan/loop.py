@@ -1,32 +1,37 @@
-"""The training loop: data -> step -> write -> sample -> checkpoint.
+"""The training loop: data -> step -> evaluate -> write -> sample -> checkpoint.
 
-Whatever it does at a step is a function of the step alone, so that a run that was stopped and
-resumed passes through the same states as one that was not: on CPU to the bit, elsewhere as far as
-the device's own arithmetic repeats itself.
+Whatever it does at a step is a function of the step and the state alone, and a checkpoint is the
+last of it. So a run that was stopped or killed, wherever that was, and is started again passes
+through the same states and writes the same files as one that was not: on CPU to the bit, elsewhere
+as far as the device's own arithmetic repeats itself.
+
+A step with a loss or gradient that is not finite is never built upon unseen: each call's numbers
+are read before anything of its state is written, and a state is looked at before it is saved.
 """
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
-import signal
-import threading
+import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import data, experiment, parallel, writer
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import CADENCE, flatten
+from jaxgan import data, experiment, health, parallel, signals, writer
+from jaxgan import workdir as folders
+from jaxgan.checkpoint import Checkpoints, Damaged
 from jaxgan.errors import UserError
-from jaxgan.typing import PyTree, UInt8
+from jaxgan.programs import Programs, first_nonfinite_leaf, flops_per_step
+from jaxgan.typing import PyTree
 
 
 def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
@@ -38,212 +43,339 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     algorithm = experiment.build(config)
     mesh = parallel.make_mesh(config.parallel.data, config.batch_size)
     with jax.set_mesh(mesh):
-        summary = _summary(config, algorithm, mesh)  # finds impossible networks before a file is
+        summary = experiment.summary(config, algorithm, mesh)  # finds impossible networks
         if dry_run:
             print(json.dumps(config.to_dict(), indent=2))
             print(summary)
-            flops = experiment.flops_per_step(algorithm, mesh)
+            flops = flops_per_step(algorithm, mesh)
             print(f"one step: {flops / 1e9:.2f} GFLOP on each device, compiled by XLA")
             return 0
-        _claim(workdir, config)
-        with contextlib.closing(
-            Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
-        ) as checkpoints:
-            state, first = _initial_state(config, algorithm, checkpoints, mesh)
-            if first >= config.steps:
-                more = f"For more, add --config.steps={2 * first}."
-                writer.say(f"This run is finished: {first:,} steps. {more}")
+        with (
+            experiment.claimed(workdir, config) as changed,
+            _checkpoints(workdir / "checkpoints" / "last", config.keep_checkpoints) as last,
+            signals.caught() as stopped,
+        ):
+            run = _Run(config, workdir, dataset, algorithm, mesh, last, stopped)
+            start = run.start()
+            if start.step >= config.steps and start.unfinished is None:
+                more = f"For more, add --config.steps={2 * start.step}."
+                writer.say(f"This run is finished: {start.step:,} steps. {more}")
                 return _farewell(workdir)
-            writer.write_json(workdir / "config.json", config.to_dict())
             writer.say(summary)
-            if first:
-                writer.say(f"going on from step {first:,} of {config.steps:,}")
-            step, signal_number, seconds = _train(
-                config, workdir, dataset, algorithm, mesh, checkpoints, state, first
-            )
-    if step < config.steps:
+            run.tell(start, changed)
+            writer.write_json(workdir / "config.json", config.to_dict())
+            step, seconds = run.train(start)
+            event = "stopped" if run.interrupted else "finished"
+            folders.record(workdir, event, step=step, seconds=round(seconds, 3))
+    if run.interrupted:
         writer.write_curves(workdir)
         writer.say(f"stopped after step {step:,}; the checkpoint is written.")
         writer.say("The same command again goes on from there.")
-        return 128 + signal_number
+        return 128 + stopped()
     writer.say(f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min.")
     return _farewell(workdir)
 
 
-def _train(
-    config, workdir, dataset, algorithm, mesh, checkpoints, state, first
-) -> tuple[int, int, float]:
-    """Train from step `first` on; the step reached, the stop signal or 0, and the run's seconds."""
-    feed = experiment.make_feed(config, dataset)
-    resident = parallel.place(mesh, feed.resident)
-    feed = feed._replace(resident={})  # lets go of the host's copy
-    if config.data.cache == "auto" and feed.cache:
-        writer.say(f"data.cache: {feed.cache}")
-    draw_samples = _sample_drawer(config, algorithm, dataset)
-    calls: dict[int, Callable] = {}  # the compiled program for each number of steps
-    step, pending = first, None
-    with (
-        contextlib.closing(writer.Writer(workdir, first)) as output,
-        contextlib.closing(writer.Progress(first, config.steps)) as progress,
-        contextlib.closing(_inputs(config, feed, mesh, first)) as batches,
-        _stop_signal() as stopped,
-    ):
-        clock = _Clock(config, first, output.seconds)
-        while step < config.steps and not stopped():
-            with clock.waiting():
-                count, inputs = next(batches)
-            if count not in calls:
-                with clock.stopped():
-                    calls[count] = _compile(
-                        progress, count, algorithm, mesh, feed, state, resident, inputs
-                    )
-            state, metrics = calls[count](state, resident, inputs)
-            step += count
-            jax.block_until_ready(pending)  # one call runs, the next is in line, no more
-            pending = metrics
+@dataclasses.dataclass
+class _Start:
+    """Where training begins, goes on, or goes on once more."""
 
-            last = step == config.steps
-            if step % config.log_every == 0 or last or step == first + count:
-                values = clock.line(step, jax.device_get(metrics))
-                _refuse_nonfinite(values, checkpoints)
-                progress.metrics(values, clock.seconds_left(step))
-                if step % config.log_every == 0 or last:  # the first call's are for the user only
-                    output.metrics(values)
-            if step % config.sample_every == 0 or last:
-                jax.block_until_ready(state)
-                with clock.stopped():
-                    output.samples(step, draw_samples(state))
-            if step % config.checkpoint_every == 0 or last:
-                checkpoints.save(step, state)
-            progress.update(step)
-        checkpoints.save(step, state)
-        checkpoints.wait()  # a second Ctrl-C ends it at once, not the first
-        return step, stopped(), clock.seconds
+    step: int
+    state: PyTree
+    attempts: int = 0  # steps skipped or checkpoints restored so far, for on_nonfinite
+    unfinished: dict[str, Any] | None = None  # the line of this step, not yet written
+    devices: str = ""  # that the checkpoint was written on; "" for a fresh state
+
+
+class _Broken(Exception):
+    """Training met a number that is none."""
+
+    def __init__(self, step: int, what: str):
+        super().__init__(f"step {step:,}: {what}")
+
+
+@dataclasses.dataclass
+class _Run:
+    """One start of a run."""
+
+    config: ConfigDict
+    workdir: Path
+    dataset: Any
+    algorithm: Any
+    mesh: Mesh
+    last: Checkpoints
+    stopped: Callable[[], int]
+    interrupted: bool = False  # it ends before its end
+
+    def start(self) -> _Start:
+        """The newest checkpoint that is whole, or a fresh state."""
+        sharding = parallel.replicated(self.mesh)
+        restored = self.last.newest(experiment.abstract_state(self.algorithm, sharding))
+        if restored is None:
+            init = jax.jit(self.algorithm.init, out_shardings=sharding)
+            return _Start(0, init(jax.random.key(self.config.seed)))
+        for step, text in restored.damaged.items():
+            moved = self.last.set_aside(step)
+            writer.say(f"damaged: {text}; moved to {moved}")
+            folders.record(self.workdir, "damaged", step=step, reason=text, moved=str(moved))
+        info = restored.info
+        unfinished = info.get("unfinished")
+        if any(line["step"] == restored.step for line in writer.read_metrics(self.workdir)):
+            unfinished = None  # it was finished at an earlier start
+        attempts, devices = info.get("attempts", 0), info.get("devices", "")
+        return _Start(restored.step, restored.state, attempts, unfinished, devices)
+
+    def tell(self, start: _Start, changed: dict[str, list]) -> None:
+        """Say where training starts, and write it to history.jsonl."""
+        here = _devices(self.mesh)
+        if start.devices:
+            writer.say(f"going on from step {start.step:,} of {self.config.steps:,}")
+            for key, (old, new) in changed.items():
+                if not key.startswith("derived."):
+                    writer.say(f"{key} was {old} and is {new} from here on")
+            if start.devices != here:
+                writer.say(
+                    f"that checkpoint was written on {start.devices}, this is {here}: results are "
+                    f"equal up to the rounding of sums, not to the bit"
+                )
+        elif writer.read_metrics(self.workdir):
+            writer.say("there is no checkpoint yet: beginning again")
+        folders.record(
+            self.workdir,
+            "start",
+            step=start.step,
+            steps=self.config.steps,
+            changed=changed,
+            devices=here,
+            jaxgan=jaxgan.__version__,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+
+    def train(self, start: _Start) -> tuple[int, float]:
+        """Train to the end, or until stopped; the step reached and the run's seconds."""
+        config = self.config
+        feed = experiment.make_feed(config, self.dataset)
+        resident = parallel.place(self.mesh, feed.resident)
+        feed = feed._replace(resident={})  # lets go of the host's copy
+        if config.data.cache == "auto" and feed.cache:
+            writer.say(f"data.cache: {feed.cache}")
+        programs = Programs(config, self.algorithm, self.dataset, self.mesh, feed, resident)
+        while True:
+            try:
+                return _Training(self, programs, start).to_the_end()
+            except _Broken as broken:
+                start = self._restored(broken, start.attempts + 1)
+
+    def _restored(self, broken: _Broken, attempt: int) -> _Start:
+        """Where to go on after `broken`. Raises UserError where that is nowhere."""
+        mode = self.config.on_nonfinite
+        self.last.wait()
+        if mode == "restore" and attempt <= self.config.nonfinite_attempts:
+            start = self.start()
+            # With other latents it need not come to the same end.
+            key = jax.random.fold_in(start.state.key, attempt)
+            writer.say(f"{broken}; back to step {start.step:,}, attempt {attempt}")
+            folders.record(self.workdir, "restored", step=start.step, reason=str(broken))
+            state = start.state.replace(key=key)
+            return dataclasses.replace(start, state=state, attempts=attempt)
+        steps = self.last.steps()
+        newest = (
+            f"the last good checkpoint is of step {steps[-1]:,}" if steps else "no checkpoint yet"
+        )
+        tried = f", after {attempt - 1} attempts" if mode == "restore" else ""
+        other = {"stop": "skip or restore", "skip": "restore", "restore": "skip"}[mode]
+        raise UserError(
+            f"{broken}{tried}; {newest}; try the same command with --config.on_nonfinite={other}; "
+            f"or, in another --workdir, a smaller optimizer.*.learning_rate, "
+            f"optimizer.*.clip_norm=1 or penalties.r1=1"
+        ) from None
+
+
+def _calls(config: ConfigDict, step: int) -> Iterator[tuple[int, int]]:
+    """(step, number of steps) of one call after another."""
+    while step < config.steps:
+        count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
+        yield step, count
+        step += count
 
 
 def _inputs(config, feed: data.Feed, mesh, first: int) -> Generator[tuple[int, PyTree], None, None]:
     """(number of steps, their inputs on the devices), one call after another from step `first`."""
 
-    def calls() -> Iterator[tuple[int, int]]:
-        step = first
-        while step < config.steps:
-            count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
-            yield step, count
-            step += count
-
     def make(step: int, count: int) -> PyTree:
         return parallel.place(mesh, feed.inputs(step, count), batch_axis=2)
 
-    with contextlib.closing(data.ahead(make, calls())) as made:
+    with contextlib.closing(data.ahead(make, _calls(config, first))) as made:
         for (_, count), inputs in made:
             yield count, inputs
 
 
+class _Training:
+    """Training from one state to the end, to a stop, or to a number that is none."""
+
+    def __init__(self, run: _Run, programs: Programs, start: _Start):
+        self.run, self.config, self.programs, self.start = run, run.config, programs, start
+        self.state, self.step, self.attempts = start.state, start.step, start.attempts
+        self.pending: tuple[int, dict] | None = None  # a call's last step and its metrics, unread
+        self.unfinished: dict[str, Any] | None = None  # the line of a step, where a stop came first
+
+    def to_the_end(self) -> tuple[int, float]:
+        """The step reached and the seconds that the run has taken."""
+        config, run, first = self.config, self.run, self.start.step
+        with (
+            contextlib.closing(writer.Writer(run.workdir, first)) as self.output,
+            contextlib.closing(writer.Progress(first, config.steps)) as self.progress,
+            contextlib.closing(_inputs(config, self.programs.feed, run.mesh, first)) as inputs,
+        ):
+            earlier = self.output.lines[-1]["seconds"] if self.output.lines else 0.0
+            self.clock = writer.Clock(first, config.derived.images_per_step, earlier)
+            if self.start.unfinished is not None:
+                self._finish_step(self.start.unfinished)
+            while self.step < config.steps and not run.stopped():
+                with self.clock.waiting():
+                    count, given = next(inputs)
+                self._compile(given)
+                if not run.stopped():
+                    self._call(count, given)
+            self._read()
+            run.interrupted = self.step < config.steps or self.unfinished is not None
+            self._save()
+            run.last.wait()
+            return self.step, self.clock.seconds
+
+    def _compile(self, inputs: PyTree) -> None:
+        counts = {count for _, count in _calls(self.config, self.step)} - set(self.programs.calls)
+        if counts:
+            begin = time.perf_counter()
+            with self.clock.stopped():
+                self.programs.compile(self.state, inputs, counts)
+            listed = " and ".join(map(str, sorted(counts)))
+            self.progress.say(f"compiled {listed} steps in {time.perf_counter() - begin:.1f} s")
+
+    def _call(self, count: int, inputs: PyTree) -> None:
+        """A call's steps, and what is due after them."""
+        call = self.programs.calls[count]
+        self.state, metrics = call(self.state, self.programs.resident, inputs)
+        self.step += count
+        self._read()  # one call runs, the next is in line, no more
+        self.pending = self.step, metrics
+        first = self.step == self.start.step + count  # the user waits for a line
+        if first or any(map(self._due, ("log", "sample", "evaluate"))):
+            metrics = self._read()
+            with self.clock.stopped():
+                metrics |= self._health()
+            line = self.clock.line(self.step, metrics)
+            self.progress.metrics(line, self.clock.seconds_left(self.step, self.config.steps))
+            self._finish_step(line)
+        if self._due("checkpoint") and not self.run.stopped():
+            self._save()
+        self.progress.update(self.step)
+
+    def _due(self, what: str) -> bool:
+        every = self.config[f"{what}_every"]
+        return bool(every) and (self.step % every == 0 or self.step == self.config.steps)
+
+    def _read(self) -> dict[str, int | float]:
+        """The means over the steps of the call not yet read. Raises _Broken at a step whose numbers
+        are not finite, unless it may be skipped; the means are then those of the others."""
+        if self.pending is None:
+            return {}
+        (step, metrics), self.pending = self.pending, None
+        metrics = jax.device_get(metrics)
+        good = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
+        skips = self.config.on_nonfinite == "skip"
+        found = health.first_nonfinite(metrics)
+        if found:
+            earlier = f", after {self.attempts} skipped steps" if skips and self.attempts else ""
+            at = step - len(good) + 1 + found.position
+            broken = _Broken(at, f"{found.what}{earlier}")
+            if skips:
+                self.attempts += int(np.sum(~good))
+            if not skips or self.attempts > self.config.nonfinite_attempts:
+                raise broken
+            self.progress.say(f"{broken}; skipped, {self.attempts} so far")
+            folders.record(self.run.workdir, "skipped", reason=str(broken), number=self.attempts)
+        means = {
+            name: float(np.mean(values[good]))
+            for name, values in metrics.items()
+            if "/" not in name and good.any()  # blocks' norms are for first_nonfinite
+        }
+        return {**means, "skipped": self.attempts} if skips else means
+
+    def _health(self) -> dict[str, float]:
+        values = {k: float(v) for k, v in self.programs.health(self.state).items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise _Broken(self.step, f"{first_nonfinite_leaf(self.state) or name} is {value}")
+        return values
+
+    def _finish_step(self, line: dict[str, Any]) -> None:
+        """Draw, evaluate and write what is due at this step, the line as the last of it.
+
+        A stop does not wait for an evaluation: the run does it when it goes on.
+        """
+        with self.clock.stopped():
+            jax.block_until_ready(self.state)
+            if self._due("sample"):
+                self.output.samples(self.step, self.programs.draw(self.state))
+            scores: dict[str, float | None] = {}
+            if self._due("evaluate"):
+                found = self.programs.evaluate(self.state, self.run.stopped)
+                if found is None:
+                    self.unfinished = line
+                    return
+                scores = {k: v if math.isfinite(v) else None for k, v in found.items()}
+                self._save_if_best(scores[self.config.best_metric])
+            if self._due("log") or scores:
+                self.output.metrics(line | scores)
+                for text in health.warnings(self.output.lines):
+                    self.progress.say(f"warning: {text}")
+
+    def _save_if_best(self, value: float | None) -> None:
+        """The less, the better; None is no finite number."""
+        if value is None:
+            return
+        name, folder = self.config.best_metric, self.run.workdir / "checkpoints" / "best"
+        with _checkpoints(folder, 1) as best:
+            steps = best.steps()
+            there: dict[str, Any] = {}
+            with contextlib.suppress(Damaged):
+                there = best.info(steps[-1]) if steps else {}
+            if there.get("metric") == name and there.get("value", math.inf) <= value:
+                return
+            for step in steps:
+                if step >= self.step:  # damaged, or of a path that this run has left
+                    best.set_aside(step)
+            best.save(self.step, self.state, metric=name, value=value, **self._info())
+            best.wait()  # the step's own checkpoint, which says that all is done, comes after
+
+    def _save(self) -> None:
+        if self.step in self.run.last.steps():
+            return
+        self._read()
+        broken = first_nonfinite_leaf(self.state)
+        if broken:
+            raise _Broken(self.step, f"{broken} is not finite")
+        self.output.sync()
+        self.run.last.save(self.step, self.state, **self._info())
+
+    def _info(self) -> dict[str, Any]:
+        devices = _devices(self.run.mesh)
+        return {"attempts": self.attempts, "unfinished": self.unfinished, "devices": devices}
+
+
 # --------------------------------------------------------------------------------------------------
-# The run's folder and state
+# The run's folder
 
 
-def _claim(workdir: Path, config: ConfigDict) -> None:
-    """Make `workdir` the folder of this run, or see that it is."""
-    path = workdir / "config.json"
-    try:
-        if path.exists():
-            _compare(workdir, experiment.read_config(workdir), config)
-        elif workdir.is_dir() and any(workdir.iterdir()):
-            raise UserError(f"--workdir: {workdir} holds other files and no run; name another")
-        workdir.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            writer.write_json(path, config.to_dict())
-        (workdir / "checkpoints").mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir: {workdir} cannot be used: {error.strerror}") from error
+def _checkpoints(folder: Path, keep: int) -> contextlib.closing:
+    return contextlib.closing(Checkpoints(folder, keep))
 
 
-def _compare(workdir: Path, there: ConfigDict, here: ConfigDict) -> None:
-    old = dict(flatten(there))
-    new = dict(flatten(ConfigDict(json.loads(json.dumps(here.to_dict())))))
-    free = {*CADENCE, "derived.kimg", "derived.epochs"}
-    differing = [key for key in {**old, **new} if key not in free and old.get(key) != new.get(key)]
-    if differing:
-        listed = ", ".join(f"{k} ({old.get(k)} there, {new.get(k)} here)" for k in differing)
-        raise UserError(
-            f"--workdir: {workdir} holds a run with other settings: {listed}; "
-            f"name another --workdir, or go on with that run's settings"
-        )
-
-
-def _initial_state(config, algorithm, checkpoints: Checkpoints, mesh) -> tuple[PyTree, int]:
-    """The newest checkpoint's state, or a fresh one; and its step."""
-    sharding = parallel.replicated(mesh)
-    init = jax.jit(algorithm.init, out_shardings=sharding)
-    key = jax.random.key(config.seed)
-    if not checkpoints.steps():
-        return init(key), 0
-    step = checkpoints.steps()[-1]
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(init, key),
-    )
-    return checkpoints.restore(step, like), step
-
-
-def _sample_drawer(
-    config: ConfigDict, algorithm: Any, dataset: Any
-) -> Callable[[PyTree], UInt8[np.ndarray, "h w c"]]:
-    """A function that draws the state's samples of fixed latents: images in a grid, one row a class
-    if there are any; points in a scatter plot, over real ones."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 3)  # init has taken 0 to 2
-    classes = config.derived.num_classes
-    if len(config.derived.image_shape) == 1:
-        labels = jnp.arange(2500, dtype=jnp.int32) % max(classes, 1)
-        real = np.asarray(dataset.draw(jax.random.fold_in(key, 0), 2500)[0])
-        sample = jax.jit(lambda state: algorithm.sample(state, key, labels))
-        return lambda state: writer.scatter(np.asarray(sample(state)), real)
-    rows, columns = min(classes, 20) or 8, 10 if classes else 8
-    labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
-    sample = jax.jit(lambda state: data.to_uint8(algorithm.sample(state, key, labels)))
-    return lambda state: writer.grid(np.asarray(sample(state)), columns)
-
-
-# --------------------------------------------------------------------------------------------------
-# What the user reads
-
-
-def _summary(config: ConfigDict, algorithm: Any, mesh: jax.sharding.Mesh) -> str:
-    state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+def _devices(mesh: Mesh) -> str:
     device = mesh.devices.flat[0]
-    shape = " x ".join(map(str, config.derived.image_shape))
-    classes = f", {config.derived.num_classes} classes" if config.conditional else ""
-    size = config.derived.num_examples
-    number = f"{size:,} images of" if size else "drawn without end,"
-    made = "".join(f", {name} {value}" for name, value in config.derived.data.items())
-    epochs = f", {config.derived.epochs:.1f} epochs" if size else ""
-    return (
-        f"jaxgan {jaxgan.__version__} on {mesh.size} x {device.device_kind} ({device.platform})\n"
-        f"data: {config.data.name} {config.data.split}, {number} {shape}{classes}{made}\n"
-        f"model: {config.model.name}, generator {count(state.generator.params):,} parameters, "
-        f"discriminator {count(state.discriminator.params):,}\n"
-        f"training: {config.steps:,} steps of {config.derived.images_per_step} images{epochs}"
-    )
-
-
-def _refuse_nonfinite(values: dict[str, int | float], checkpoints: Checkpoints) -> None:
-    broken = [name for name, value in values.items() if not math.isfinite(value)]
-    if broken:
-        steps = checkpoints.steps()
-        last = f"the newest checkpoint is of step {steps[-1]:,}" if steps else "no checkpoint yet"
-        raise UserError(
-            f"step {values['step']:,}: {broken[0]} is {values[broken[0]]}; {last}; try a smaller "
-            f"optimizer.*.learning_rate, optimizer.*.clip_norm=1 or penalties.r1=1"
-        )
-
-
-def _compile(progress: writer.Progress, count: int, *arguments: Any) -> Callable:
-    start = time.perf_counter()
-    call = experiment.compile_call(*arguments)
-    progress.say(f"compiled {count} steps in {time.perf_counter() - start:.1f} s")
-    return call
+    return f"{mesh.size} x {device.device_kind} with jax {jax.__version__}"
 
 
 def _farewell(workdir: Path) -> int:
@@ -251,79 +383,3 @@ def _farewell(workdir: Path) -> int:
     writer.say(f"pictures: {', '.join(map(str, filter(None, pictures)))}")
     writer.say(f"next: python -m jaxgan sample --workdir {workdir} --num 64 --out samples.png")
     return 0
-
-
-class _Clock:
-    """Wall time of training, without compilation and drawing, over all starts of the run."""
-
-    def __init__(self, config: ConfigDict, step: int, earlier: float):
-        self.config, self.earlier = config, earlier
-        self.start_step = self.mark_step = step
-        self.start = self.mark = time.perf_counter()
-        self.waited = 0.0  # for data, since the last line
-
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.start += time.perf_counter() - begin
-        self.mark += time.perf_counter() - begin
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.waited += time.perf_counter() - begin
-
-    @property
-    def seconds(self) -> float:
-        return self.earlier + time.perf_counter() - self.start
-
-    def line(self, step: int, metrics: dict[str, Any]) -> dict[str, int | float]:
-        """What metrics.jsonl says of `step`: the means over the last call's steps, and the speed
-        since the last line."""
-        now, size = time.perf_counter(), self.config.derived.images_per_step
-        speed = (step - self.mark_step) * size / (now - self.mark)
-        waited = self.waited / (now - self.mark)
-        self.mark, self.mark_step, self.waited = now, step, 0.0
-        return {
-            "step": step,
-            "kimg": step * size / 1000,
-            "seconds": round(self.seconds, 3),
-            **{name: float(value) for name, value in metrics.items()},
-            "images_per_second": round(speed, 1),
-            "data_wait": round(waited, 4),  # share of the time; an upper bound of the device's
-        }
-
-    def seconds_left(self, step: int) -> float:
-        elapsed = time.perf_counter() - self.start
-        return elapsed / (step - self.start_step) * (self.config.steps - step)
-
-
-@contextlib.contextmanager
-def _stop_signal() -> Iterator[Callable[[], int]]:
-    """Yields a function that tells the number of the stop signal received, 0 if none.
-
-    The first Ctrl-C or SIGTERM is only noted, for the loop to end cleanly; the second one ends the
-    process as usual.
-    """
-    received = 0
-    usual = {}
-    if threading.current_thread() is threading.main_thread():  # only there are signals handled
-        usual = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number, frame):
-        nonlocal received
-        received = number
-        for each, handler in usual.items():
-            signal.signal(each, handler)
-        # Not print: the handler may run in the middle of one.
-        os.write(2, b"\nstopping after the steps at hand; once more to stop at once\n")
-
-    for number in usual:
-        signal.signal(number, handle)
-    try:
-        yield lambda: received
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)

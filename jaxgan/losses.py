@@ -20,6 +20,7 @@ Scalar = Float[Array, ""]
 class Loss(NamedTuple):
     discriminator: Callable[[Logits, Logits], Scalar]  # real logits, fake logits
     generator: Callable[[Logits], Scalar]  # fake logits
+    boundary: float = 0.0  # images with logits above it are taken for real ones
 
 
 def minimax_discriminator(real: Logits, fake: Logits) -> Scalar:
@@ -60,6 +61,6 @@ def hinge_generator(fake: Logits) -> Scalar:
 LOSSES = {
     "minimax": Loss(minimax_discriminator, minimax_generator),
     "nonsaturating": Loss(minimax_discriminator, nonsaturating_generator),
-    "least_squares": Loss(least_squares_discriminator, least_squares_generator),
+    "least_squares": Loss(least_squares_discriminator, least_squares_generator, boundary=0.5),
     "hinge": Loss(hinge_discriminator, hinge_generator),
 }

@@ -5,11 +5,13 @@ metrics.jsonl (one object a line), TensorBoard event files, samples/STEP.png, cu
 
 import contextlib
 import json
+import math
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import tqdm
@@ -22,9 +24,11 @@ from jaxgan.typing import Float, UInt8
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to that takes the name `path` when the block ends well: all or nothing."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -80,27 +84,37 @@ def scatter(
 
 
 class Writer:
-    """Metrics and samples of a run that goes on from `step`; later lines are taken out."""
+    """Metrics and samples of a run that goes on from `step`; later lines are taken out.
+
+    `lines` are those of metrics.jsonl.
+    """
 
     def __init__(self, workdir: Path, step: int):
         self.workdir = workdir
         (workdir / "samples").mkdir(exist_ok=True)
-        kept = [line for line in read_metrics(workdir) if line["step"] <= step]
+        for folder in (workdir, workdir / "samples"):  # what a killed process has left
+            for partial in folder.glob(".*.partial"):
+                partial.unlink(missing_ok=True)
+        self.lines = [line for line in read_metrics(workdir) if line["step"] <= step]
         with whole_file(workdir / "metrics.jsonl") as partial:
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        self.seconds = kept[-1]["seconds"] if kept else 0.0  # of training, before this start
+            partial.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
         self._file: IO[str] = open(workdir / "metrics.jsonl", "a")  # noqa: SIM115
         from tensorboardX import SummaryWriter  # here: only training needs it
 
         self._board = SummaryWriter(str(workdir), purge_step=step + 1)
 
-    def metrics(self, values: dict[str, int | float]) -> None:
-        """One line. `values` begins with step."""
-        self._file.write(json.dumps(values) + "\n")
+    def metrics(self, values: dict[str, Any]) -> None:
+        """One line. `values` begins with step; None is a value that is no finite number."""
+        self.lines.append(values)
+        self._file.write(json.dumps(values, allow_nan=False) + "\n")
         self._file.flush()
         for name, value in values.items():
-            if name != "step":
+            if name != "step" and value is not None:
                 self._board.add_scalar(name, value, values["step"])
+
+    def sync(self) -> None:
+        """Returns when the lines are on the disk, so that no checkpoint gets there before them."""
+        os.fsync(self._file.fileno())
 
     def samples(self, step: int, image: UInt8[np.ndarray, "h w c"]) -> Path:
         path = self.workdir / "samples" / f"{step:08d}.png"
@@ -114,31 +128,42 @@ class Writer:
 
 
 def read_metrics(workdir: Path) -> list[dict]:
-    """The lines of metrics.jsonl; a torn last line, left by a killed run, is passed over."""
+    """The lines of metrics.jsonl; a torn one, left by a killed run, is passed over."""
     path = workdir / "metrics.jsonl"
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with contextlib.suppress(json.JSONDecodeError):
-            lines.append(json.loads(line))
-    return lines
+    lines: dict[int, dict] = {}  # of a step the first
+    for text in path.read_bytes().splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError, RecursionError):
+            line = json.loads(text)
+            if isinstance(line, dict) and type(line.get("step")) is int:
+                lines.setdefault(line["step"], line)
+    return list(lines.values())
+
+
+CURVES = (
+    ("d_loss", "g_loss"),
+    ("real_logit", "fake_logit"),
+    ("d_accuracy", "real_diversity", "fake_diversity"),
+    ("d_gradient_norm", "g_gradient_norm"),
+)
 
 
 def write_curves(workdir: Path) -> Path | None:
-    """curves.png: the losses and the mean logits of metrics.jsonl against the step."""
+    """curves.png: the losses and the health signals of metrics.jsonl against the step."""
     from matplotlib.figure import Figure  # here: only training needs it
 
     lines = read_metrics(workdir)
     if not lines:
         return None
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, names in zip(
-        figure.subplots(1, 2), (("d_loss", "g_loss"), ("real_logit", "fake_logit")), strict=True
-    ):
+    figure = Figure(figsize=(10, 7.5), layout="constrained")
+    steps = [line["step"] for line in lines]
+    for axes, names in zip(figure.subplots(2, 2).flat, CURVES, strict=True):
         for name in names:
-            axes.plot([line["step"] for line in lines], [line[name] for line in lines], label=name)
+            axes.plot(steps, [line.get(name, math.nan) for line in lines], label=name)
         axes.set_xlabel("step")
         axes.legend()
         axes.grid(alpha=0.3)
+        if "d_gradient_norm" in names:
+            axes.set_yscale("log")
     path = workdir / "curves.png"
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
@@ -169,7 +194,7 @@ class Progress:
         self._bar.update(step - self._bar.n)
 
     def metrics(self, values: dict[str, int | float], seconds_left: float) -> None:
-        losses = {name: f"{values[name]:.3f}" for name in ("d_loss", "g_loss")}
+        losses = {n: f"{values[n]:.3f}" for n in ("d_loss", "g_loss") if n in values}
         speed = f"{values['images_per_second']:,.0f} images/s"
         if self._bar.disable:
             text = "  ".join(f"{name} {value}" for name, value in losses.items())
@@ -187,3 +212,52 @@ class Progress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+class Clock:
+    """Wall time of training, without compilation and drawing, over all starts of the run.
+
+    `step`: where this start begins; `earlier`: seconds before it.
+    """
+
+    def __init__(self, step: int, images_per_step: int, earlier: float):
+        self.images_per_step, self.earlier = images_per_step, earlier
+        self.start_step = self.mark_step = step
+        self.start = self.mark = time.perf_counter()
+        self.waited = 0.0  # for data, since the last line
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.start += time.perf_counter() - begin
+        self.mark += time.perf_counter() - begin
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - begin
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier + time.perf_counter() - self.start
+
+    def line(self, step: int, metrics: Mapping[str, int | float]) -> dict[str, int | float]:
+        """What metrics.jsonl says of `step`: these metrics, and the speed since the last line."""
+        now = time.perf_counter()
+        speed = (step - self.mark_step) * self.images_per_step / (now - self.mark)
+        waited = self.waited / (now - self.mark)
+        self.mark, self.mark_step, self.waited = now, step, 0.0
+        return {
+            "step": step,
+            "kimg": step * self.images_per_step / 1000,
+            "seconds": round(self.seconds, 3),
+            **metrics,
+            "images_per_second": round(speed, 1),
+            "data_wait": round(waited, 4),  # share of the time; an upper bound of the device's
+        }
+
+    def seconds_left(self, step: int, steps: int) -> float:
+        elapsed = time.perf_counter() - self.start
+        return elapsed / (step - self.start_step) * (steps - step)

@@ -7,7 +7,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxgan import cli
-from jaxgan.config import CADENCE, OPEN, RULES, flatten, load, resolve, tiny, validate
+from jaxgan.config import HARMLESS, OPEN, RULES, differences, flatten, load, resolve, tiny, validate
 from jaxgan.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -151,7 +151,15 @@ def test_rules_are_for_exactly_the_keys_of_default():
     assert {key for key, _ in flatten(load(DEFAULT))} == set(RULES)
     for section in OPEN:
         assert get(load(DEFAULT), section) == ConfigDict()
-    assert set(CADENCE) < set(RULES)
+    assert {key for key in HARMLESS if not key.startswith("derived.")} < set(RULES)
+
+
+def test_differences_are_told_apart():
+    there, here = load(DEFAULT), load(DEFAULT, ["seed=5", "penalties.r1=1", "log_every=50"])
+    del there.on_nonfinite
+    serious, harmless = differences(there, here)
+    assert serious == {"seed": [0, 5], "penalties.r1": [None, 1]}
+    assert harmless == {"log_every": [100, 50], "on_nonfinite": [None, "stop"]}
 
 
 def test_every_key_of_default_is_explained():

@@ -19,7 +19,8 @@ from jaxgan.models import dcgan, mlp
 from jaxgan.penalties import PENALTIES
 
 SHAPE, NUM_CLASSES, Z_DIM, BATCH = (8, 8, 1), 3, 4, 6
-KEYS = {"d_loss", "g_loss", "real_logit", "fake_logit"}
+KEYS = {"d_loss", "g_loss", "real_logit", "fake_logit", "d_accuracy"}
+KEYS |= {"real_diversity", "fake_diversity", "d_gradient_norm", "g_gradient_norm"}
 both_models = pytest.mark.parametrize("model", ["mlp", "dcgan"])
 
 
@@ -142,7 +143,7 @@ def test_two_steps_by_hand():
     step = jax.jit(algorithm.step)
     for number in range(2):
         batch = data(algorithm, seed=number)
-        d_loss, r1, real_logit, fake_logit = [], [], [], []
+        d_loss, r1, real_logit, fake_logit, d_accuracy, d_norm = [], [], [], [], [], []
         for k in range(2):
             x = np.float64(batch["image"][k]).reshape(BATCH, 4)
             one_hot = np.eye(NUM_CLASSES)[batch["label"][k]]
@@ -152,16 +153,19 @@ def test_two_steps_by_hand():
             fake_logit.append(np.mean(t_fake))
             d_loss.append(-np.mean(np.log(s(t_real))) - np.mean(np.log(1 - s(t_fake))))
             r1.append(np.mean(np.sum((one_hot @ w) ** 2, 1)) / 2)
+            d_accuracy.append((np.mean(t_real > 0) + np.mean(t_fake <= 0)) / 2)
             gradient = (
                 -one_hot.T @ ((1 - s(t_real))[:, None] * x) / BATCH
                 + one_hot.T @ (s(t_fake)[:, None] * fake) / BATCH
                 + gamma * np.mean(one_hot, 0)[:, None] * w
             )
+            d_norm.append(np.linalg.norm(gradient))
             w = w - d_rate * gradient
         z = np.float64(latents(state, number, 2))
         slope = np.sum(one_hot @ w * z, 1)  # of the logit by the scale; the last minibatch's labels
         g_loss = -np.mean(np.log(s(scale * slope)))
-        scale = scale + g_rate * np.mean((1 - s(scale * slope)) * slope)
+        g_gradient = -np.mean((1 - s(scale * slope)) * slope)
+        scale = scale - g_rate * g_gradient
         halflife = min(100, 2 * number * 2 * BATCH)
         decay = 0.5 ** (2 * BATCH / halflife) if halflife else 0
         average = decay * average + (1 - decay) * scale
@@ -173,8 +177,12 @@ def test_two_steps_by_hand():
             "real_logit": np.mean(real_logit),
             "fake_logit": np.mean(fake_logit),
             "g_loss": g_loss,
+            "d_accuracy": np.mean(d_accuracy),
+            "d_gradient_norm": np.mean(d_norm),
+            "g_gradient_norm": np.abs(g_gradient),
         }
-        assert_close(metrics, jax.tree.map(np.asarray, expected))
+        for name, value in expected.items():
+            assert_close(metrics[name], np.asarray(value))
         assert_close(state.discriminator.params["w"], w)
         assert_close(state.generator.params["scale"], np.asarray(scale))
         assert_close(state.ema.params["scale"], np.asarray(average))
@@ -191,8 +199,15 @@ def test_a_step_counts_and_returns_finite_metrics(model):
     for number in range(3):
         assert state.step.dtype == jnp.int32 and state.step == number
         state, metrics = step(state, data(algorithm, number))
-        assert metrics.keys() == KEYS
+        assert {name for name in metrics if "/" not in name} == KEYS
         assert all(m.shape == () and np.isfinite(m) for m in metrics.values())
+        for role in ("generator", "discriminator"):
+            norm = f"{role[0]}_gradient_norm"
+            blocks = {f"{norm}/{name}" for name in getattr(state, role).params}
+            assert {name for name in metrics if name.startswith(f"{norm}/")} == blocks
+            if role == "generator":  # the discriminator's are means over its updates
+                squares = sum(np.square(metrics[name]) for name in blocks)
+                assert_close(metrics[norm], np.sqrt(squares))
     assert_equal(state.key, start.key)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(arrays(state)))
 
@@ -381,7 +396,7 @@ def test_without_classes_a_step_needs_no_labels():
     batch = data(algorithm)
     assert batch.keys() == {"image"}
     after, metrics = jax.eval_shape(algorithm.step, state, batch)
-    assert metrics.keys() == KEYS
+    assert {name for name in metrics if "/" not in name} == KEYS
     assert after == jax.eval_shape(lambda: state)
     labels = jnp.array([0, 7, -1], jnp.int32)  # only their number counts
     images = algorithm.sample(state, jax.random.key(1), labels)
@@ -460,3 +475,56 @@ def test_training_moves_the_fakes_to_the_data():
     means, stds = means_and_stds(state)
     assert np.abs(means - mean).max() < 0.1
     assert stds.max() < 0.25
+
+
+# --------------------------------------------------------------------------------------------------
+# Health
+
+
+def test_accuracy_counts_by_the_losss_boundary():
+    real, fake = jnp.float32([0.6, 0.4, -1.0, 2.0]), jnp.float32([0.4, 0.6, -2.0, 0.5])
+    for loss, expected in (("hinge", (3 + 1) / 8), ("least_squares", (2 + 3) / 8)):
+        algorithm = small("mlp", loss=LOSSES[loss])
+        assert algorithm._accuracy(real, fake) == expected
+
+
+def test_health_tells_how_far_the_average_is():
+    algorithm, init, step = compiled("mlp")
+    state = init(jax.random.key(0))
+    assert algorithm.health(state) == {"ema_distance": 0.0}
+    for number in range(2):
+        state, _ = step(state, data(algorithm, number))
+    norm = lambda tree: np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(tree)))  # noqa: E731
+    moved = jax.tree.map(np.subtract, state.ema.params, state.generator.params)
+    distance = algorithm.health(state)["ema_distance"]
+    assert distance > 0
+    assert_close(distance, norm(moved) / norm(state.generator.params))
+
+
+class Spectral(nn.Module):
+    """Two layers under spectral normalisation."""
+
+    @nn.compact
+    def __call__(self, images, labels, train):
+        x = images.reshape(images.shape[0], -1)
+        for features, gain in ((3, 0.1), (1, 2.0)):
+            dense = nn.Dense(features, kernel_init=nn.initializers.orthogonal(gain))
+            x = nn.SpectralNorm(dense)(x, update_stats=train)
+        return x[:, 0]
+
+
+def test_health_tells_the_largest_singular_value_where_spectral_norm_is_used():
+    algorithm = gan(Scale(), Spectral(), num_classes=0, n_critic=1)
+    state = algorithm.init(jax.random.key(0))
+    batch = {"image": data(gan(Scale(), Linear(), n_critic=1))["image"]}
+    step = jax.jit(algorithm.step)
+    for _ in range(20):  # of power iteration, which begins anywhere
+        state, _ = step(state, batch)
+    largest = max(
+        np.linalg.svd(layer["kernel"], compute_uv=False)[0]
+        for layer in state.discriminator.params.values()
+        if "kernel" in layer
+    )
+    health = algorithm.health(state)
+    assert health.keys() == {"ema_distance", "d_sigma"}
+    np.testing.assert_allclose(health["d_sigma"], largest, rtol=0.02)

@@ -14,10 +14,12 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 FLOORS = [
     {"typing", "errors"},
-    {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config"},
+    {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config"}
+    | {"workdir", "signals", "health"},
     {"models", "losses", "penalties", "augment", "metrics"},
     {"algorithms"},
     {"experiment"},
+    {"programs"},
     {"loop"},
     {"cli"},
     {"__main__", "train"},  # nothing but ways into cli and loop
@@ -31,7 +33,7 @@ ONLY = {
     "tensorflow_datasets": {"data"},
     "grain": {"data"},
     "array_record": {"data"},
-    "ml_collections": {"config", "experiment", "loop", "cli"},
+    "ml_collections": {"config", "experiment", "programs", "loop", "cli"},
     "absl": {"train", "data"},
     **{package: set() for package in ("tensorflow", "pickle", "dill", "cloudpickle", "joblib")},
 }

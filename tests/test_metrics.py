@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+from itertools import permutations
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,8 @@ import pytest
 from jaxgan import config, data, loop
 from jaxgan.cli.main import main
 from jaxgan.metrics import classifier, conditional
+from jaxgan.metrics.diversity import diversity
+from jaxgan.metrics.sliced import project, sliced_wasserstein
 
 
 def test_accuracy_is_the_share_of_each_class():
@@ -90,3 +93,78 @@ def test_evaluate_refuses_a_source_of_other_images(source, tmp_path, capsys):
     assert loop.train(settings, tmp_path / "run") == 0
     assert main(["evaluate", "--workdir", str(tmp_path / "run"), "--source", str(source)]) == 2
     assert "has images of shape (28, 28, 1) in 10 classes" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------
+# Cheap signs: diversity within classes, sliced Wasserstein distance
+
+
+def test_diversity_is_the_pooled_deviation_within_classes():
+    random = np.random.default_rng(0)
+    points = random.normal(size=(12, 2)).astype(np.float32)
+    labels = np.array([0, 1, 2] * 4, np.int32)
+    groups = [points[labels == label] for label in range(3)]
+    squares = sum(np.sum((group - group.mean(0)) ** 2) for group in groups)
+    expected = np.sqrt(squares / (12 - 3) / 2)
+    np.testing.assert_allclose(
+        diversity(jnp.asarray(points), jnp.asarray(labels)), expected, rtol=1e-5
+    )
+    whole = np.sqrt(np.mean(points.var(0, ddof=1)))
+    np.testing.assert_allclose(diversity(jnp.asarray(points)), whole, rtol=1e-5)
+
+
+def test_diversity_does_not_depend_on_how_many_there_are_of_a_class():
+    random = np.random.default_rng(1)
+    images = random.normal(size=(4096, 2)).astype(np.float32) * 0.3
+    for classes in (1, 10, 1000):
+        labels = random.integers(0, classes, 4096).astype(np.int32)
+        shifted = images + 5 * labels[:, None].astype(np.float32)
+        np.testing.assert_allclose(
+            diversity(jnp.asarray(shifted), jnp.asarray(labels)), 0.3, rtol=0.05
+        )
+
+
+@pytest.mark.parametrize("size, pooled", [(8, 8), (28, 7), (64, 8), (100, 7)])
+def test_diversity_is_of_pictures_of_at_most_eight_pixels(size, pooled):
+    random = np.random.default_rng(2)
+    images = random.normal(size=(16, size, size, 3)).astype(np.float32)
+    square = -(-size // 8)
+    used = images[:, : pooled * square, : pooled * square]
+    means = used.reshape(16, pooled, square, pooled, square, 3).mean((2, 4)).reshape(16, -1)
+    expected = np.sqrt(np.mean(means.var(0, ddof=1)))
+    np.testing.assert_allclose(diversity(jnp.asarray(images)), expected, rtol=1e-4)
+
+
+def test_a_collapsed_batch_has_no_diversity():
+    images = jax.random.normal(jax.random.key(3), (8, 28, 28, 1))
+    assert diversity(jnp.repeat(images[:1], 8, 0)) < 1e-6
+    assert diversity(images) > 0.1
+    assert diversity(images, jnp.arange(8)) < 1e-6  # each has a class to itself
+
+
+def test_sliced_wasserstein_of_a_shift():
+    key, d = jax.random.key(0), 300
+    real = jax.random.normal(jax.random.key(1), (500, d))
+    shift = jnp.zeros(d).at[3].set(4.0).at[7].set(3.0)
+    distance = sliced_wasserstein(project(key, real), project(key, real + shift[None]))
+    np.testing.assert_allclose(distance, 5 / np.sqrt(d), rtol=0.15)  # 256 random directions
+    assert sliced_wasserstein(project(key, real), project(key, real[::-1])) == 0
+
+
+def test_sliced_wasserstein_of_gaussians_of_other_widths():
+    key = jax.random.key(0)
+    narrow, wide = (jax.random.normal(jax.random.key(n), (20_000, 4)) * n for n in (1, 3))
+    distance = sliced_wasserstein(project(key, narrow), project(key, wide))
+    np.testing.assert_allclose(distance, 2.0, rtol=0.02)  # W_2 of N(0, 1) and N(0, 9)
+
+
+def test_sliced_wasserstein_against_pairs_found_one_by_one():
+    random = np.random.default_rng(0)
+    real, fake = random.normal(size=(2, 5, 3)).astype(np.float32)
+    least = [
+        min(np.mean((real[:, p] - fake[list(order), p]) ** 2) for order in permutations(range(5)))
+        for p in range(3)
+    ]
+    np.testing.assert_allclose(
+        sliced_wasserstein(*map(jnp.asarray, (real, fake))), np.sqrt(np.mean(least)), rtol=1e-5
+    )

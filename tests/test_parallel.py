@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import data, experiment, parallel
+from jaxgan import data, parallel, programs
 from jaxgan.algorithms import player
 from jaxgan.algorithms.gan import GAN
 from jaxgan.errors import UserError
@@ -80,7 +80,8 @@ def program(model, num_devices):
     )
     with jax.set_mesh(mesh):
         feed = make_feed(model)
-        return experiment.compile_call(algorithm, mesh, feed, state, *placed(feed, mesh)), mesh
+        arguments = state, *placed(feed, mesh)
+        return programs.compile_call(algorithm, mesh, feed, False, *arguments), mesh
 
 
 @functools.cache

@@ -22,7 +22,8 @@ from jaxgan.errors import UserError
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 KEYS = ["step", "kimg", "seconds", "d_loss", "g_loss", "real_logit", "fake_logit"]
-KEYS += ["images_per_second", "data_wait"]
+KEYS += ["d_accuracy", "real_diversity", "fake_diversity", "d_gradient_norm", "g_gradient_norm"]
+KEYS += ["ema_distance", "images_per_second", "data_wait"]
 TIMES = {"seconds", "images_per_second", "data_wait"}
 
 
@@ -106,7 +107,8 @@ def test_config_trains_resumes_and_samples(path, tmp_path, capsys):
     assert "going on from step 4 of 6" in capsys.readouterr().out
 
     there = {path.name for path in workdir.iterdir() if "tfevents" not in path.name}
-    assert there == {"config.json", "metrics.jsonl", "samples", "checkpoints", "curves.png"}
+    files = {"config.json", "metrics.jsonl", "history.jsonl", "curves.png"}
+    assert there == files | {"samples", "checkpoints"}
     assert list(workdir.glob("events.out.tfevents.*"))
     resolved = json.loads((workdir / "config.json").read_text())
     examples = 0 if settings.data.name == "ring" else 10_000  # drawn without end
@@ -116,7 +118,8 @@ def test_config_trains_resumes_and_samples(path, tmp_path, capsys):
     lines = writer.read_metrics(workdir)
     assert [line["step"] for line in lines] == [2, 4, 6]
     for line in lines:
-        assert set(line) == {*KEYS, *settings.penalties}
+        evaluated = {"sliced_wasserstein"} if line["step"] in (4, 6) else set()
+        assert set(line) == {*KEYS, *settings.penalties, *evaluated}
         assert np.isfinite(list(line.values())).all()
         assert line["kimg"] == line["step"] * 8 * settings.n_critic / 1000
     seconds = [line["seconds"] for line in lines]
@@ -129,7 +132,12 @@ def test_config_trains_resumes_and_samples(path, tmp_path, capsys):
     for step in (2, 4, 6):
         with Image.open(workdir / "samples" / f"{step:08d}.png") as picture:
             assert picture.size == plot
-    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["2", "4", "6"]
+    folders = {
+        path.name: sorted(step.name for step in path.iterdir())
+        for path in (workdir / "checkpoints").iterdir()
+    }
+    best = min(lines[1:], key=lambda line: line["sliced_wasserstein"])
+    assert folders == {"last": ["2", "4", "6"], "best": [str(best["step"])]}
 
     out = tmp_path / "samples.npy"
     assert main(["sample", "--workdir", str(workdir), "--num", "3", "--out", str(out)]) == 0
@@ -174,9 +182,9 @@ def test_a_killed_run_ends_as_one_that_was_not(steps, finished, tmp_path, capsys
         assert loop.train(settings, straight) == 0
     with power_cut(6):
         loop.train(settings, killed)
-    assert [line["step"] for line in writer.read_metrics(killed)] == [2, 4, 6]
+    assert [line["step"] for line in writer.read_metrics(killed)] == [2, 4]
     with open(killed / "metrics.jsonl", "a") as file:
-        file.write('{"step": 8, "kim')
+        file.write('{"step": 6, "d_loss": 0}\n{"step": 8, "kim')
     assert loop.train(settings, killed) == 0
     assert f"going on from step 4 of {steps}" in capsys.readouterr().out
     assert_same_run(straight, killed)
@@ -268,7 +276,7 @@ def test_a_stop_signal_ends_cleanly_and_the_run_goes_on(train, tmp_path, number)
     assert stopped
     assert stopped[2] == "The same command again goes on from there."
     step = int(stopped[1].replace(",", ""))
-    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints" / "last")
     assert checkpoints.steps()[-1] == step
     checkpoints.close()
     assert (tmp_path / "run" / "curves.png").exists() == (step >= 200)
@@ -284,7 +292,7 @@ def test_a_run_killed_by_force_ends_as_one_that_was_not(train, tmp_path):
     wait_for(process, r"^step +1,[24]00 ")
     process.kill()
     process.communicate()
-    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints" / "last")
     assert 0 < checkpoints.steps()[-1] < 3000
     checkpoints.close()
     out, err = train(steps=3000).communicate(timeout=300)
@@ -323,7 +331,7 @@ def test_cadence_may_change(tmp_path, capsys):
     assert [line["step"] for line in writer.read_metrics(workdir)] == [2, 4, 8]
     samples = sorted(path.name for path in (workdir / "samples").iterdir())
     assert samples == [f"{step:08d}.png" for step in (2, 4, 6, 8)]
-    assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["8"]
+    assert [path.name for path in (workdir / "checkpoints" / "last").iterdir()] == ["8"]
     assert json.loads((workdir / "config.json").read_text())["log_every"] == 4
 
 
@@ -360,5 +368,5 @@ def test_a_run_whose_losses_are_no_numbers_stops(tmp_path):
     settings = small("optimizer.discriminator.learning_rate=1e30", "loss=least_squares")
     with pytest.raises(UserError, match=r"^step \d+: \w+ is (nan|-?inf); .*learning_rate"):
         loop.train(settings, tmp_path / "run")
-    assert not any((tmp_path / "run" / "checkpoints").iterdir())
+    assert not any((tmp_path / "run" / "checkpoints" / "last").iterdir())
     assert writer.read_metrics(tmp_path / "run") == []

@@ -93,7 +93,7 @@ def test_an_unwritable_place_is_named(tmp_path):
 
 def test_metrics_are_there_at_once_and_in_order(tmp_path):
     output = writer.Writer(tmp_path, step=0)
-    assert output.seconds == 0
+    assert output.lines == []
     for step in (1, 2):
         output.metrics(line(step))
         assert writer.read_metrics(tmp_path)[-1] == line(step)  # before close
@@ -108,20 +108,41 @@ def test_resuming_drops_later_lines_and_a_torn_one(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(whole + json.dumps(line(8))[:-9])
     assert [each["step"] for each in writer.read_metrics(tmp_path)] == [2, 4, 6]
     output = writer.Writer(tmp_path, step=4)
-    assert output.seconds == line(4)["seconds"]
+    assert output.lines == [line(2), line(4)]
     output.metrics(line(6, d_loss=9.0))
     output.close()
     assert writer.read_metrics(tmp_path) == [line(2), line(4), line(6, d_loss=9.0)]
     assert "\n\n" not in (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_a_line_may_hold_what_is_no_number(tmp_path):
+def test_what_is_no_number_is_null(tmp_path):
     output = writer.Writer(tmp_path, step=0)
-    output.metrics(line(1, d_loss=float("nan"), g_loss=float("inf")))
+    output.metrics(line(1, d_loss=None))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        output.metrics(line(2, d_loss=float("nan")))
     output.close()
-    (read,) = writer.read_metrics(tmp_path)
-    assert np.isnan(read["d_loss"])
-    assert np.isinf(read["g_loss"])
+    assert [read["d_loss"] for read in writer.read_metrics(tmp_path)] == [None]
+    assert writer.write_curves(tmp_path)
+
+
+def test_lines_that_are_none_are_passed_over(tmp_path):
+    torn = [b"\xff\x00", b"[" * 100_000, b"12", b'{"kimg": 1}', b'{"step": "7"}', b""]
+    lines = [json.dumps(line(step)).encode() for step in (1, 2, 2, 3)]
+    (tmp_path / "metrics.jsonl").write_bytes(
+        b"\n".join([lines[0], *torn, *lines[1:], lines[3][:9]])
+    )
+    writer.Writer(tmp_path, step=9).close()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == b"\n".join([*lines[:2], lines[3], b""])
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    (tmp_path / "samples").mkdir()
+    left = [tmp_path / ".metrics.jsonl.123.partial", tmp_path / "samples" / ".1.png.9.partial"]
+    for path in [*left, tmp_path / ".mine"]:
+        path.touch()
+    writer.Writer(tmp_path, step=0).close()
+    assert not any(path.exists() for path in left)
+    assert (tmp_path / ".mine").exists()
 
 
 def test_no_metrics_yet(tmp_path):
@@ -145,7 +166,7 @@ def test_curves_are_a_picture(tmp_path):
     assert writer.write_curves(tmp_path) == tmp_path / "curves.png"
     with Image.open(tmp_path / "curves.png") as file:
         assert file.format == "PNG"
-        assert file.size == (1200, 480)
+        assert file.size == (1200, 900)
         assert len(np.unique(np.asarray(file))) > 50  # something is drawn
 
 

@@ -11,6 +11,9 @@ the generator's moving average. What the paper leaves open:
 * Fake images take the labels of the real minibatch beside them, and the generator's update those of
   the last one, so that labels have the data's frequencies everywhere.
 * The metric `d_loss` is the adversarial loss alone; penalties stand beside it, unweighted.
+* The health signals beside the losses are those of the discriminator's updates: the mean logits,
+  how often it is right (`d_accuracy`), how varied its real and fake images are; and the norms of
+  both players' gradients, whole and for each block of the network.
 * Sampling uses the averages of params and of stats, without train mode.
 * Randomness: `fold_in(key, step)`, then `fold_in` of the update's number. No key is stored back.
 """
@@ -28,6 +31,7 @@ from jaxgan import parallel
 from jaxgan.algorithms import player
 from jaxgan.algorithms.player import Average, Player
 from jaxgan.losses import Loss
+from jaxgan.metrics.diversity import diversity
 from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params
 
 
@@ -130,6 +134,7 @@ class GAN:
                 "d_loss": loss,
                 "real_logit": jnp.mean(real_logits),
                 "fake_logit": jnp.mean(fake_logits),
+                "d_accuracy": self._accuracy(real_logits, fake_logits),
             }
             for name, penalty, weight in self.penalties:
                 metrics[name] = penalty(lambda images: critic(images)[0], real)
@@ -137,6 +142,11 @@ class GAN:
             return loss, (stats, metrics)
 
         gradients, (stats, metrics) = jax.grad(objective, has_aux=True)(discriminator.params)
+        metrics |= {
+            "real_diversity": diversity(real, labels),
+            "fake_diversity": diversity(fake, labels),
+            **_named("d_gradient_norm", player.gradient_norms(gradients)),
+        }
         return player.update(discriminator, self.discriminator_optimizer, gradients, stats), metrics
 
     def update_generator(
@@ -162,7 +172,21 @@ class GAN:
 
         (loss, stats), gradients = jax.value_and_grad(objective, has_aux=True)(generator.params)
         generator = player.update(generator, self.generator_optimizer, gradients, stats)
-        return generator, {"g_loss": loss}
+        norms = _named("g_gradient_norm", player.gradient_norms(gradients))
+        return generator, {"g_loss": loss, **norms}
+
+    def _accuracy(self, real: Float[Array, " b"], fake: Float[Array, " b"]) -> Float[Array, ""]:
+        """The share of the logits that lie on their side of the loss's boundary."""
+        return (jnp.mean(real > self.loss.boundary) + jnp.mean(fake <= self.loss.boundary)) / 2
+
+    def health(self, state: GANState) -> Metrics:
+        """What the state alone tells: how far the average is from the generator's parameters, and
+        the largest singular values where spectral normalisation keeps them."""
+        return {
+            "ema_distance": player.distance(state.ema, state.generator),
+            **_named("d_", player.largest_singular_value(state.discriminator)),
+            **_named("g_", player.largest_singular_value(state.generator)),
+        }
 
     def sample(
         self,
@@ -186,3 +210,7 @@ class GAN:
 
     def latents(self, key: Key[Array, ""]) -> Float[Array, "b z"]:
         return parallel.constrain_batch(jax.random.normal(key, (self.batch_size, self.z_dim)))
+
+
+def _named(prefix: str, metrics: Metrics) -> Metrics:
+    return {f"{prefix}{name}": value for name, value in metrics.items()}

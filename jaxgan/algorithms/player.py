@@ -1,5 +1,6 @@
 """One network in training: its arrays, its optimiser's update, its moving average."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -44,6 +45,33 @@ def apply(
     mutable = list(stats) if train else []
     output, updated = module.apply(variables, *inputs, train=train, mutable=mutable)
     return output, dict(updated) if train else stats
+
+
+def gradient_norms(gradients: Params) -> dict[str, Float[Array, ""]]:
+    """The global norm, named "", and that of each of the network's blocks, named "/BLOCK".
+
+    They are taken before any clipping; an element that is no finite number makes its norms none.
+    """
+    blocks = gradients if isinstance(gradients, Mapping) else {"params": gradients}
+    squares = {f"/{name}": optax.tree.norm(block, squared=True) for name, block in blocks.items()}
+    norms = {"": sum(squares.values()), **squares}
+    return {name: jnp.sqrt(square) for name, square in norms.items()}
+
+
+def distance(ema: Average, player: Player) -> Float[Array, ""]:
+    """The norm of the average's difference from the params, as a share of the params' norm."""
+    moved = optax.tree.norm(optax.tree.sub(ema.params, player.params))
+    return moved / jnp.maximum(optax.tree.norm(player.params), jnp.finfo(jnp.float32).tiny)
+
+
+def largest_singular_value(player: Player) -> dict[str, Float[Array, ""]]:
+    """Under the name "sigma" the largest of the singular values that spectral normalisation keeps
+    in the stats (leaves called sigma, as Flax's SpectralNorm calls them); nothing where none is.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(player.stats)
+    name = lambda path: str(getattr(path[-1], "key", path[-1])).rsplit("/", 1)[-1]  # noqa: E731
+    values = [jnp.max(leaf) for path, leaf in leaves if name(path) == "sigma"]
+    return {"sigma": jnp.max(jnp.stack(values))} if values else {}
 
 
 def update(

@@ -35,13 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="classes to draw, in turn (default: all); numbers from 0, or names",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the latents (default 0)")
-    parser.add_argument("--step", type=int, help="which checkpoint (default: the newest)")
+    parser.add_argument(
+        "--step", type=_step, help="which checkpoint: its step, or best (default: the newest)"
+    )
     parser.add_argument(
         "--truncation",
         type=float,
         metavar="T",
         help="keep each latent within -T to T: less variety, often better images",
     )
+
+
+def _step(text: str) -> int | str:
+    return text if text == "best" else int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:

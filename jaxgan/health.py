@@ -1,0 +1,105 @@
+"""What training's numbers say of its health: the first that is none, and early signs of sickness.
+
+Plain functions of numpy arrays and of lines of metrics.jsonl.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxgan.typing import Float
+
+Number = int | float
+
+
+class Nonfinite(NamedTuple):
+    """Where numbers stopped to be numbers: `what` says which quantity it was."""
+
+    position: int  # of the step in its call, from 0
+    what: str
+
+
+# A step's quantities in the order in which it computes them; penalties come after d_loss.
+FORWARD = ("real_logit", "fake_logit", "d_loss")
+LATER = ("d_gradient_norm", "g_loss", "g_gradient_norm")
+PLAYERS = {"d": "discriminator", "g": "generator"}
+
+
+def first_nonfinite(metrics: Mapping[str, Float[np.ndarray, " s"]]) -> Nonfinite | None:
+    """The first quantity of the first step with one that is NaN or infinite, if there is any.
+
+    `metrics`: of each step of a call. Norms of the gradients of single blocks are named
+    "d_gradient_norm/BLOCK"; what is not finite in them is told block by block.
+    """
+    bad = {name: ~np.isfinite(values) for name, values in metrics.items()}
+    steps = np.flatnonzero(np.any(list(bad.values()), axis=0))
+    if not len(steps):
+        return None
+    position = int(steps[0])
+    names = {name.partition("/")[0] for name, flags in bad.items() if flags[position]}
+    others = sorted(names - {*FORWARD, *LATER})
+    name = next(n for n in (*FORWARD, *others, *LATER) if n in names)
+    if not name.endswith("_gradient_norm"):
+        return Nonfinite(position, f"{name} is {metrics[name][position]}")
+    blocks = [b.partition("/")[2] for b in metrics if b.startswith(f"{name}/")]
+    broken = [block for block in blocks if bad[f"{name}/{block}"][position]]
+    player = PLAYERS[name[0]]
+    if not broken:  # each is finite, but not the sum of their squares
+        return Nonfinite(
+            position, f"the norm of the {player}'s gradient is {metrics[name][position]}"
+        )
+    which = f"all {len(blocks)} blocks" if len(broken) == len(blocks) else ", ".join(broken)
+    return Nonfinite(position, f"the gradient of the {player} is not finite in {which}")
+
+
+# --------------------------------------------------------------------------------------------------
+# Early signs, from the lines of metrics.jsonl
+
+LINES = 5  # in a row, before anything is said
+WON = 0.99  # accuracy
+COLLAPSED = 0.5  # of the real images' diversity
+
+
+def _won(line: Mapping[str, Number]) -> bool:
+    return line.get("d_accuracy", 0.0) >= WON
+
+
+def _collapsed(line: Mapping[str, Number]) -> bool:
+    real = line.get("real_diversity", 0.0)
+    return real > 0 and line.get("fake_diversity", real) < COLLAPSED * real
+
+
+SIGNS = (
+    (
+        _won,
+        "the discriminator has won: it is right on {d_accuracy:.1%} of images, real and fake; the "
+        "generator may learn little more; try penalties.r1, or a smaller "
+        "optimizer.discriminator.learning_rate",
+    ),
+    (
+        _collapsed,
+        "samples collapse: in standard deviation they are {share:.0%} as varied as real images "
+        "(within a class, if there are classes); try penalties.r1, a larger batch_size or smaller "
+        "learning rates",
+    ),
+)
+
+
+def warnings(lines: Sequence[Mapping[str, Number]]) -> list[str]:
+    """What the last line of metrics.jsonl gives reason to say for the first time.
+
+    A sign has to show in the last 5 lines, and not in the one before them. That is a function of
+    the lines alone, so a run that goes on repeats nothing.
+    """
+    if len(lines) < LINES:
+        return []
+    before, recent = lines[-LINES - 1 : -LINES], lines[-LINES:]
+    last = recent[-1]
+    values = {"share": last.get("fake_diversity", 0) / (last.get("real_diversity") or math.inf)}
+    return [
+        text.format(**{**last, **values})
+        for shows, text in SIGNS
+        if all(map(shows, recent)) and not any(map(shows, before))
+    ]

@@ -1,0 +1,198 @@
+"""What is compiled for a run: the steps, the drawing of its pictures, its evaluation."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxgan import data, parallel, writer
+from jaxgan.errors import lookup
+from jaxgan.experiment import abstract_state
+from jaxgan.metrics import METRICS
+from jaxgan.typing import Metrics, PyTree, UInt8
+
+
+class Programs:
+    """All that is compiled for a run, before its first step: a stop need wait for none later."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        algorithm: Any,
+        dataset: Any,
+        mesh: Mesh,
+        feed: data.Feed,
+        resident: PyTree,
+    ):
+        self.skip = config.on_nonfinite == "skip"
+        self.algorithm, self.mesh, self.feed, self.resident = algorithm, mesh, feed, resident
+        self.calls: dict[int, Callable] = {}  # for each number of steps
+        self.draw = make_drawing(config, algorithm, mesh, dataset)
+        self.health = jax.jit(algorithm.health)
+        self.evaluate: Callable = lambda state, stopped: {}
+        if config.evaluate_every:
+            self.evaluate = make_evaluation(config, algorithm, mesh, feed, resident)
+
+    def compile(self, state: PyTree, inputs: PyTree, counts: set[int]) -> None:
+        """The programs for so many steps; `inputs` are those of any call."""
+        setting = self.algorithm, self.mesh, self.feed, self.skip
+        for count in counts:
+            shapes = jax.tree.map(
+                lambda x, count=count: jax.ShapeDtypeStruct(
+                    (count, *x.shape[1:]), x.dtype, sharding=x.sharding
+                ),
+                inputs,
+            )
+            self.calls[count] = compile_call(*setting, state, self.resident, shapes)
+
+
+def compile_call(
+    algorithm: Any,
+    mesh: Mesh,
+    feed: data.Feed,
+    skip: bool,
+    state: PyTree,
+    resident: PyTree,
+    inputs: PyTree,
+) -> Callable:
+    """`call(state, resident, inputs) -> (state, metrics)`: as many steps as `inputs` is of.
+
+    `resident` are the feed's arrays that stay on the devices, `inputs` what the steps take beside
+    them. The state is donated; metrics are arrays with one element a step. With `skip` a step with
+    a metric that is not finite changes nothing of the state but its number.
+    """
+
+    def call(state, resident, inputs) -> tuple[PyTree, Metrics]:
+        def step(state, inputs):
+            batch = feed.minibatches(resident, inputs)
+            if not algorithm.num_classes:
+                batch = {"image": batch["image"]}
+            updated, metrics = algorithm.step(state, parallel.constrain_batch(batch, axis=1))
+            if skip:
+                good = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
+                unchanged = state.replace(step=updated.step)
+                updated = jax.tree.map(lambda *x: jnp.where(good, *x), updated, unchanged)
+            return updated, metrics
+
+        return jax.lax.scan(step, state, inputs)
+
+    compiled = jax.jit(call, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    return compiled.lower(state, resident, inputs).compile()
+
+
+def first_nonfinite_leaf(state: PyTree) -> str | None:
+    """The name of the first of the state's arrays with an element that is not finite."""
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree.leaves_with_path(state)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    }
+    good = np.asarray(_all_finite(list(leaves.values())))
+    return None if good.all() else list(leaves)[int(np.argmin(good))]
+
+
+@jax.jit
+def _all_finite(leaves: list[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves])
+
+
+def make_evaluation(
+    config: ConfigDict, algorithm: Any, mesh: Mesh, feed: data.Feed, resident: PyTree
+) -> Callable[[PyTree, Callable[[], int]], dict[str, float] | None]:
+    """`evaluate(state, stopped)`: the metric `best_metric` of the state's samples, by its name.
+
+    It compares some 2,048 samples (of small minibatches 32), of fixed latents and with the labels
+    of the real images, with the run's first real images. None if `stopped()` before the end.
+    """
+    metric = lookup(METRICS, config.best_metric, "best_metric")
+    key = jax.random.fold_in(jax.random.key(config.seed), 6)  # init, sampling, data have 0 to 5
+    size = config.n_critic * config.batch_size
+
+    def real(resident, inputs) -> tuple[jax.Array, jax.Array]:
+        batch = feed.minibatches(resident, jax.tree.map(lambda x: x[0], inputs))
+        images = batch["image"].reshape(size, *batch["image"].shape[2:])
+        labels = batch.get("label", jnp.zeros(size, jnp.int32)).reshape(size)
+        return metric.features(key, images), labels
+
+    def fake(state, number, labels) -> jax.Array:
+        samples = algorithm.sample(state, jax.random.fold_in(key, number), labels)
+        return metric.features(key, samples)
+
+    everywhere = parallel.replicated(mesh)
+    chunks = range(min(-(-2048 // size), 32))
+    see = jax.jit(real, out_shardings=everywhere)
+    inputs = (parallel.place(mesh, feed.inputs(n, 1), batch_axis=2) for n in chunks)
+    # One at a time: many programs in line that gather can end in a deadlock on CPU.
+    looks = [jax.block_until_ready(see(resident, each)) for each in inputs]
+    seen, labels = zip(*looks, strict=True)
+    like = abstract_state(algorithm, everywhere)
+    number = jax.ShapeDtypeStruct((), jnp.int32)
+    draw = jax.jit(fake, out_shardings=everywhere).lower(like, number, labels[0]).compile()
+    distance = jax.jit(metric.distance)
+    whole = jnp.concatenate(seen)
+
+    def evaluate(state: PyTree, stopped: Callable[[], int]) -> dict[str, float] | None:
+        drawn = []
+        for n in chunks:
+            if stopped():
+                return None
+            drawn.append(jax.block_until_ready(draw(state, jnp.int32(n), labels[n])))
+        return {config.best_metric: float(distance(whole, jnp.concatenate(drawn)))}
+
+    return evaluate
+
+
+def make_drawing(
+    config: ConfigDict, algorithm: Any, mesh: Mesh, dataset: Any
+) -> Callable[[PyTree], UInt8[np.ndarray, "h w c"]]:
+    """A function that draws the state's samples of fixed latents: images in a grid, one row a class
+    if there are any; points in a scatter plot, over real ones."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 3)  # init has taken 0 to 2
+    classes = config.derived.num_classes
+    like = abstract_state(algorithm, parallel.replicated(mesh))
+    if len(config.derived.image_shape) == 1:
+        labels = jnp.arange(2500, dtype=jnp.int32) % max(classes, 1)
+        real = np.asarray(dataset.draw(jax.random.fold_in(key, 0), 2500)[0])
+        points = jax.jit(lambda state: algorithm.sample(state, key, labels)).lower(like).compile()
+        return lambda state: writer.scatter(np.asarray(points(state)), real)
+    rows, columns = min(classes, 20) or 8, 10 if classes else 8
+    labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
+    sample = jax.jit(lambda state: data.to_uint8(algorithm.sample(state, key, labels)))
+    images = sample.lower(like).compile()
+    return lambda state: writer.grid(np.asarray(images(state)), columns)
+
+
+def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
+    """Floating-point operations of one training step on each device, as XLA counts them."""
+
+    def flops(function: Callable, *arguments: PyTree) -> float:
+        analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
+        return (analysis or {}).get("flops", math.nan)  # a platform may not tell
+
+    def shape(*sizes: int, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
+        """An array whose batch lies before `sizes`, split over the devices."""
+        sharding = parallel.split(mesh, 0)
+        return jax.ShapeDtypeStruct((algorithm.batch_size, *sizes), dtype, sharding=sharding)
+
+    k = algorithm.n_critic
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    batch = {"image": shape(*algorithm.generator.image_shape)}
+    if algorithm.num_classes:
+        batch["label"] = shape(dtype=jnp.int32)
+    batches = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((k, *x.shape), x.dtype, sharding=parallel.split(mesh, 1)),
+        batch,
+    )
+    step = flops(algorithm.step, state, batches)
+    if k == 1:
+        return step
+    # XLA counts the body of a loop once, and the discriminator's updates are a loop.
+    players = state.discriminator, state.generator
+    return step + (k - 1) * flops(
+        algorithm.update_discriminator, *players, batch, shape(algorithm.z_dim)
+    )
