@@ -23,6 +23,7 @@ from jaxgan.errors import UserError
 from jaxgan.typing import PyTree
 
 MANIFEST = "manifest.json"
+DELETED = ".deleted"
 # Orbax writes these two after the manifest; there are no arrays in them.
 UNLISTED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
 
@@ -45,17 +46,20 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 0):
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells of each file it opens
+        for name in ("absl", "asyncio"):  # Orbax tells of each file it opens, and fails at length
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.folder, self._keep = folder.absolute(), keep
         self._info: dict[str, Any] = {}
         if keep:
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
+        self._tidy_up()
         self._manager = ocp.CheckpointManager(
             self.folder,
             item_handlers=ocp.StandardCheckpointHandler(),  # so that it can read metadata
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep or None,
+                # A folder is renamed first, for a kill may come while its files are removed.
+                todelete_subdir=DELETED if keep else None,
                 create=False,
                 read_only=not keep,
                 lightweight_initialize=True,  # damaged metadata of one step are no one else's
@@ -78,13 +82,24 @@ class Checkpoints:
         self.wait()
         self._info = {"step": step, **info}
         with self._as_user_error():
+            # Asked before, for TensorStore fails on a full disk with pages of tracebacks.
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+            free = shutil.disk_usage(self.folder).free
+            if size > free:
+                raise OSError(f"it takes {size / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free")
             if not self._manager.save(step, args=ocp.args.StandardSave(state)):
                 raise ValueError(f"step {self.steps()[-1]:,} is there, and comes after it")
+
+    def check(self) -> None:
+        """Raises UserError where a save in the background has failed by now."""
+        if not self._manager.is_saving_in_progress():
+            self.wait()
 
     def wait(self) -> None:
         """Wait until all that was begun is on the disk. Raises UserError where it cannot be."""
         with self._as_user_error():
             self._manager.wait_until_finished()
+        self._tidy_up()
 
     def newest(self, like: PyTree) -> Restored | None:
         """The newest checkpoint that agrees with its manifest; None where there is no folder.
@@ -167,22 +182,24 @@ class Checkpoints:
         """Errors of the last save are `wait`'s to tell."""
         with contextlib.suppress(Exception):
             self._manager.close()
+        self._tidy_up()
 
     @contextlib.contextmanager
     def _as_user_error(self):
         try:
             yield
         except Exception as error:  # TensorStore tells of a full disk by exceptions of its own
-            self._remove_unfinished()  # it may be what fills the disk
+            self._tidy_up()  # it may be what fills the disk
             self._manager.reload()  # Orbax has forgotten the step that it was to delete
             raise UserError(
                 f"{self.folder}: the checkpoint of step {self._info['step']:,} cannot be written: "
                 f"{_line(error)}; the earlier ones are whole"
             ) from error
 
-    def _remove_unfinished(self) -> None:
-        for path in self._unfinished() if self._keep else []:  # a reader's is another's
-            shutil.rmtree(path, ignore_errors=True)
+    def _tidy_up(self) -> None:
+        if self._keep:  # what a reader sees is another's
+            for path in (*self._unfinished(), self.folder / DELETED):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _unfinished(self) -> list[Path]:
         return [p for p in self.folder.glob("*.orbax-checkpoint-tmp*") if p.is_dir()]

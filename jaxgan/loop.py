@@ -265,6 +265,7 @@ class _Training:
             metrics = self._read()
             with self.clock.stopped():
                 metrics |= self._health()
+            self.run.last.check()
             line = self.clock.line(self.step, metrics)
             self.progress.metrics(line, self.clock.seconds_left(self.step, self.config.steps))
             self._finish_step(line)

@@ -98,7 +98,7 @@ class Writer:
         self.lines = [line for line in read_metrics(workdir) if line["step"] <= step]
         with whole_file(workdir / "metrics.jsonl") as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
-        self._file: IO[str] = open(workdir / "metrics.jsonl", "a")  # noqa: SIM115
+        self._file: IO[bytes] = open(workdir / "metrics.jsonl", "ab", buffering=0)  # noqa: SIM115
         from tensorboardX import SummaryWriter  # here: only training needs it
 
         self._board = SummaryWriter(str(workdir), purge_step=step + 1)
@@ -106,8 +106,12 @@ class Writer:
     def metrics(self, values: dict[str, Any]) -> None:
         """One line. `values` begins with step; None is a value that is no finite number."""
         self.lines.append(values)
-        self._file.write(json.dumps(values, allow_nan=False) + "\n")
-        self._file.flush()
+        text = json.dumps(values, allow_nan=False) + "\n"
+        try:
+            self._file.write(text.encode())
+        except OSError as error:
+            path = self.workdir / "metrics.jsonl"
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         for name, value in values.items():
             if name != "step" and value is not None:
                 self._board.add_scalar(name, value, values["step"])
@@ -124,7 +128,8 @@ class Writer:
 
     def close(self) -> None:
         self._file.close()
-        self._board.close()
+        with contextlib.suppress(OSError):  # a full disk, of which the run has told
+            self._board.close()
 
 
 def read_metrics(workdir: Path) -> list[dict]:
