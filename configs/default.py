@@ -69,9 +69,9 @@ def get_config() -> ConfigDict:
     config.evaluate_every = 0  # steps between evaluations; 0: never
     config.checkpoint_every = 1_000  # steps between checkpoints; there is always one at the end
     config.keep_checkpoints = 3  # how many, the newest, to keep
-    config.best_metric = "sliced_wasserstein"  # of evaluations; its best has a checkpoint of its own
-    # At a loss or gradient that is no finite number: stop; skip the step; or restore, which goes back
-    # to the newest checkpoint and on from it with other latents.
+    config.best_metric = "sliced_wasserstein"  # of evaluations; see METRICS in jaxgan/metrics
+    # At a loss or gradient that is no finite number: stop; skip the step; or restore, which goes
+    # back to the newest checkpoint, and on from it with other latents.
     config.on_nonfinite = "stop"  # stop, skip or restore
     config.nonfinite_attempts = 10  # steps skipped, or checkpoints restored, before a run stops
     return config
