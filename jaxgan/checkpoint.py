@@ -8,6 +8,7 @@ the run wants to know of it later. Nothing is restored that does not agree with 
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -24,6 +25,8 @@ from jaxgan.typing import PyTree
 
 MANIFEST = "manifest.json"
 DELETED = ".deleted"
+# Of a failing disk, and of names that no file has; other errors may pass.
+BROKEN = (errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP)
 # Orbax writes these two after the manifest; there are no arrays in them.
 UNLISTED = {MANIFEST, "_CHECKPOINT_METADATA", "commit_success.txt"}
 
@@ -164,8 +167,9 @@ class Checkpoints:
                     raise Damaged(f"{folder}: the file {name!r} is missing")
                 if path.stat().st_size != size or _digest(path) != digest:
                     raise Damaged(f"{folder}: the file {name!r} is not as it was saved")
-            except OSError as error:  # of a failing disk
-                raise Damaged(f"{folder}: {name!r} cannot be read: {error.strerror}") from error
+            except OSError as error:
+                kind = Damaged if error.errno in BROKEN else UserError
+                raise kind(f"{folder}: {name!r} cannot be read: {error.strerror}") from error
         return info
 
     def set_aside(self, step: int) -> Path:
@@ -177,6 +181,10 @@ class Checkpoints:
         (self.folder / str(step)).rename(target)
         self._manager.reload()
         return target
+
+    def remove(self, step: int) -> None:
+        self._manager.delete(step)
+        self._tidy_up()
 
     def close(self) -> None:
         """Errors of the last save are `wait`'s to tell."""
@@ -198,6 +206,7 @@ class Checkpoints:
 
     def _tidy_up(self) -> None:
         if self._keep:  # what a reader sees is another's
+            _sync(self.folder)  # the new folder's name, before the old one's files go
             for path in (*self._unfinished(), self.folder / DELETED):
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -215,10 +224,11 @@ class Checkpoints:
                 if name not in UNLISTED
             }
             content = {"files": listed, "info": self._info}
-            with open(folder / MANIFEST, "w") as file:
-                json.dump({"content": content, "sha256": _json_digest(content)}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
+            manifest = {"content": content, "sha256": _json_digest(content)}
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+            for path in folder.rglob("*"):  # Orbax sees to the arrays only
+                _sync(path)
+            _sync(folder)
 
 
 def _read_manifest(folder: Path) -> tuple[dict[str, list], dict[str, Any]]:
@@ -245,6 +255,15 @@ def _read_manifest(folder: Path) -> tuple[dict[str, list], dict[str, Any]]:
         raise Damaged(f"{folder / MANIFEST}: cannot be used: {_line(error)}") from error
 
 
+def _sync(path: Path) -> None:
+    """Returns when a file, or the names in a folder, will outlast a power cut."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def _json_digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -255,7 +274,7 @@ def _digest(path: Path) -> str:
 
 
 def _line(error: Exception) -> str:
-    if "No space left" in str(error) or getattr(error, "errno", None) == 28:
+    if "No space left" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
         return "no space is left on the disk"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 

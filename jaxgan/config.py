@@ -183,10 +183,11 @@ def flatten(config: Mapping | ConfigDict, prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{name}", value
 
 
-def validate(config: ConfigDict) -> None:
+def validate(config: ConfigDict, complete: bool = True) -> None:
     """Raises UserError for the first key that is unknown, missing or has an impossible value.
 
-    Names (of a model, a loss, a data set) are checked where they are looked up.
+    Names (of a model, a loss, a data set) are checked where they are looked up. Without `complete`
+    harmless keys may be missing, as they are in the runs of versions that had none.
     """
     leaves = dict(flatten(config))
     for key in leaves:
@@ -194,6 +195,8 @@ def validate(config: ConfigDict) -> None:
             raise _unknown(key)
     for key, rule in RULES.items():
         if key not in leaves:
+            if not complete and key in HARMLESS:
+                continue
             raise UserError(f"{key}: this key is missing; configs/default.py has it")
         if not rule.admits(leaves[key]):
             raise UserError(f"{key}: {leaves[key]!r} is not allowed; it must be {rule}")
@@ -201,7 +204,7 @@ def validate(config: ConfigDict) -> None:
         if key.startswith("penalties.") and not WEIGHT.admits(value):
             raise UserError(f"{key}: {value!r} is not allowed; it must be {WEIGHT}")
     for key in ("log_every", "sample_every", "evaluate_every", "checkpoint_every"):
-        if leaves[key] % leaves["steps_per_call"]:
+        if leaves.get(key, 0) % leaves["steps_per_call"]:
             raise UserError(
                 f"{key}: {leaves[key]} is not a multiple of steps_per_call, "
                 f"{leaves['steps_per_call']}"

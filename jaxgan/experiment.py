@@ -30,9 +30,13 @@ from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import differences, resolve, validate
 from jaxgan.errors import UserError, lookup
 from jaxgan.losses import LOSSES
+from jaxgan.metrics import METRICS
 from jaxgan.models.layers import CHOICES
 from jaxgan.penalties import PENALTIES
 from jaxgan.typing import PyTree
+
+# What a run's config has beside its keys, of which something is built.
+DERIVED = {"image_shape", "num_classes", "class_names", "num_examples", "images_per_step"}
 
 # Modules of the two packages that are no model and no algorithm.
 _SHARED = {"layers", "player"}
@@ -41,6 +45,7 @@ _SHARED = {"layers", "player"}
 def prepare(config: ConfigDict) -> tuple[ConfigDict, Any]:
     """The resolved config and its data set, opened but not read; both checked."""
     validate(config)
+    lookup(METRICS, config.best_metric, "best_metric")
     settings = config.data
     dataset = data.open_set(
         settings.name, settings.split, settings.image_size, settings.dir, settings.path
@@ -192,9 +197,14 @@ def read_config(workdir: Path) -> ConfigDict:
         settings = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(settings, dict) or not isinstance(settings.get("derived"), dict):
+    derived = settings.get("derived") if isinstance(settings, dict) else None
+    if not isinstance(derived, dict) or not derived.keys() >= DERIVED:
         raise UserError(f"--workdir: {workdir} is not a run's folder (see its config.json)")
-    validate(ConfigDict({k: v for k, v in settings.items() if k != "derived"}))
+    try:
+        rest = {key: value for key, value in settings.items() if key != "derived"}
+        validate(ConfigDict(rest), complete=False)
+    except UserError as error:
+        raise UserError(f"{path}: damaged, or another version's: {error}") from error
     return ConfigDict(settings)
 
 
@@ -205,18 +215,15 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[dict[str, list]]:
     Raises UserError where it holds another run, or something else, or is in use.
     """
     path = workdir / "config.json"
-    try:
-        if not path.exists() and workdir.is_dir() and any(_visible(workdir)):
-            raise UserError(f"--workdir: {workdir} holds other files and no run; name another")
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir: {workdir} cannot be used: {error.strerror}") from error
     with contextlib.ExitStack() as stack:
         try:
+            workdir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(folders.held(workdir))
             changed: dict[str, list] = {}
             if path.exists():
                 changed = _compare(workdir, read_config(workdir), config)
+            elif any(not each.name.startswith(".") for each in workdir.iterdir()):
+                raise UserError(f"--workdir: {workdir} holds other files and no run; name another")
             else:
                 writer.write_json(path, config.to_dict())
         except OSError as error:
@@ -224,8 +231,20 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[dict[str, list]]:
         yield changed
 
 
-def _visible(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if not path.name.startswith("."))
+def refuse_to_begin_again(workdir: Path, checkpoint_every: int) -> None:
+    """Raises UserError where step 0 would write over a run that got to a checkpoint, now gone."""
+    folder, lines = workdir / "checkpoints", writer.read_metrics(workdir)
+    if any(path.name.isdecimal() for path in folder.iterdir()):
+        raise UserError(
+            f"--workdir: {folder} holds an earlier version's checkpoints, which have no checksums; "
+            f"name another --workdir"
+        )
+    # The second checkpoint begins when the first is whole.
+    if lines and lines[-1]["step"] > 2 * checkpoint_every:
+        raise UserError(
+            f"--workdir: {folder / 'last'} holds no checkpoint, though the run got to step "
+            f"{lines[-1]['step']:,}; put them back, or name another --workdir"
+        )
 
 
 def _compare(workdir: Path, there: ConfigDict, here: ConfigDict) -> dict[str, list]:

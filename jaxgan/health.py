@@ -58,17 +58,18 @@ def first_nonfinite(metrics: Mapping[str, Float[np.ndarray, " s"]]) -> Nonfinite
 # Early signs, from the lines of metrics.jsonl
 
 LINES = 5  # in a row, before anything is said
+LEARNT = 20.0  # kimg; before that samples are those of an untrained generator
 WON = 0.99  # accuracy
 COLLAPSED = 0.5  # of the real images' diversity
 
 
 def _won(line: Mapping[str, Number]) -> bool:
-    return line.get("d_accuracy", 0.0) >= WON
+    return (line.get("d_accuracy") or 0.0) >= WON
 
 
 def _collapsed(line: Mapping[str, Number]) -> bool:
-    real = line.get("real_diversity", 0.0)
-    return real > 0 and line.get("fake_diversity", real) < COLLAPSED * real
+    real, fake = (line.get(f"{which}_diversity") for which in ("real", "fake"))
+    return real is not None and fake is not None and fake < COLLAPSED * real
 
 
 SIGNS = (
@@ -90,16 +91,17 @@ SIGNS = (
 def warnings(lines: Sequence[Mapping[str, Number]]) -> list[str]:
     """What the last line of metrics.jsonl gives reason to say for the first time.
 
-    A sign has to show in the last 5 lines, and not in the one before them. That is a function of
-    the lines alone, so a run that goes on repeats nothing.
+    A sign has to show in the last 5 lines, after 20 kimg, and not in the one before them. That is a
+    function of the lines alone, so a run that goes on repeats nothing.
     """
+    lines = [line for line in lines[-LINES - 1 :] if (line.get("kimg") or 0) >= LEARNT]
     if len(lines) < LINES:
         return []
     before, recent = lines[-LINES - 1 : -LINES], lines[-LINES:]
     last = recent[-1]
-    values = {"share": last.get("fake_diversity", 0) / (last.get("real_diversity") or math.inf)}
+    share = (last.get("fake_diversity") or 0) / (last.get("real_diversity") or math.inf)
     return [
-        text.format(**{**last, **values})
+        text.format(**{**last, "share": share})
         for shows, text in SIGNS
         if all(map(shows, recent)) and not any(map(shows, before))
     ]

@@ -55,25 +55,26 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             _checkpoints(workdir / "checkpoints" / "last", config.keep_checkpoints) as last,
             signals.caught() as stopped,
         ):
-            run = _Run(config, workdir, dataset, algorithm, mesh, last, stopped)
+            run = _Run(config, workdir, dataset, algorithm, mesh, last, stopped, changed)
             start = run.start()
             if start.step >= config.steps and start.unfinished is None:
                 more = f"For more, add --config.steps={2 * start.step}."
                 writer.say(f"This run is finished: {start.step:,} steps. {more}")
                 return _farewell(workdir)
             writer.say(summary)
-            run.tell(start, changed)
+            run.tell(start)
             writer.write_json(workdir / "config.json", config.to_dict())
             step, seconds = run.train(start)
             event = "stopped" if run.interrupted else "finished"
             folders.record(workdir, event, step=step, seconds=round(seconds, 3))
-    if run.interrupted:
-        writer.write_curves(workdir)
-        writer.say(f"stopped after step {step:,}; the checkpoint is written.")
-        writer.say("The same command again goes on from there.")
-        return 128 + stopped()
-    writer.say(f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min.")
-    return _farewell(workdir)
+            if run.interrupted:
+                writer.write_curves(workdir)
+                writer.say(f"stopped after step {step:,}; the checkpoint is written.")
+                writer.say("The same command again goes on from there.")
+                return 128 + stopped()
+            kimg = config.derived.kimg
+            writer.say(f"{step:,} steps ({kimg:,.0f} kimg) in {seconds / 60:.1f} min.")
+            return _farewell(workdir)
 
 
 @dataclasses.dataclass
@@ -105,6 +106,7 @@ class _Run:
     mesh: Mesh
     last: Checkpoints
     stopped: Callable[[], int]
+    changed: dict[str, list]  # harmless settings, with what they were and are
     interrupted: bool = False  # it ends before its end
 
     def start(self) -> _Start:
@@ -112,12 +114,12 @@ class _Run:
         sharding = parallel.replicated(self.mesh)
         restored = self.last.newest(experiment.abstract_state(self.algorithm, sharding))
         if restored is None:
+            every = [self.config.checkpoint_every, *self.changed.get("checkpoint_every", ())]
+            experiment.refuse_to_begin_again(self.workdir, max(filter(None, every)))
             init = jax.jit(self.algorithm.init, out_shardings=sharding)
             return _Start(0, init(jax.random.key(self.config.seed)))
         for step, text in restored.damaged.items():
-            moved = self.last.set_aside(step)
-            writer.say(f"damaged: {text}; moved to {moved}")
-            folders.record(self.workdir, "damaged", step=step, reason=text, moved=str(moved))
+            self.tell_damage(step, text, self.last.set_aside(step))
         info = restored.info
         unfinished = info.get("unfinished")
         if any(line["step"] == restored.step for line in writer.read_metrics(self.workdir)):
@@ -125,12 +127,16 @@ class _Run:
         attempts, devices = info.get("attempts", 0), info.get("devices", "")
         return _Start(restored.step, restored.state, attempts, unfinished, devices)
 
-    def tell(self, start: _Start, changed: dict[str, list]) -> None:
+    def tell_damage(self, step: int, reason: str, moved: Path) -> None:
+        writer.say(f"damaged: {reason}; moved to {moved}")
+        folders.record(self.workdir, "damaged", step=step, reason=reason, moved=str(moved))
+
+    def tell(self, start: _Start) -> None:
         """Say where training starts, and write it to history.jsonl."""
         here = _devices(self.mesh)
         if start.devices:
             writer.say(f"going on from step {start.step:,} of {self.config.steps:,}")
-            for key, (old, new) in changed.items():
+            for key, (old, new) in self.changed.items():
                 if not key.startswith("derived."):
                     writer.say(f"{key} was {old} and is {new} from here on")
             if start.devices != here:
@@ -145,7 +151,7 @@ class _Run:
             "start",
             step=start.step,
             steps=self.config.steps,
-            changed=changed,
+            changed=self.changed,
             devices=here,
             jaxgan=jaxgan.__version__,
             host=socket.gethostname(),
@@ -172,12 +178,16 @@ class _Run:
         mode = self.config.on_nonfinite
         self.last.wait()
         if mode == "restore" and attempt <= self.config.nonfinite_attempts:
+            # Back to where a run that no signal had stopped would go.
+            for step in self.last.steps()[:0:-1]:
+                if self.last.info(step).get("due", True):
+                    break
+                self.last.remove(step)
             start = self.start()
-            # With other latents it need not come to the same end.
-            key = jax.random.fold_in(start.state.key, attempt)
             writer.say(f"{broken}; back to step {start.step:,}, attempt {attempt}")
             folders.record(self.workdir, "restored", step=start.step, reason=str(broken))
-            state = start.state.replace(key=key)
+            # With other latents it need not come to the same end.
+            state = start.state.replace(key=jax.random.fold_in(start.state.key, attempt))
             return dataclasses.replace(start, state=state, attempts=attempt)
         steps = self.last.steps()
         newest = (
@@ -228,14 +238,15 @@ class _Training:
             contextlib.closing(writer.Progress(first, config.steps)) as self.progress,
             contextlib.closing(_inputs(config, self.programs.feed, run.mesh, first)) as inputs,
         ):
-            earlier = self.output.lines[-1]["seconds"] if self.output.lines else 0.0
+            earlier = self.output.lines[-1].get("seconds", 0.0) if self.output.lines else 0.0
             self.clock = writer.Clock(first, config.derived.images_per_step, earlier)
             if self.start.unfinished is not None:
                 self._finish_step(self.start.unfinished)
             while self.step < config.steps and not run.stopped():
                 with self.clock.waiting():
                     count, given = next(inputs)
-                self._compile(given)
+                if self.step == first:
+                    self._compile(given)
                 if not run.stopped():
                     self._call(count, given)
             self._read()
@@ -246,7 +257,7 @@ class _Training:
 
     def _compile(self, inputs: PyTree) -> None:
         counts = {count for _, count in _calls(self.config, self.step)} - set(self.programs.calls)
-        if counts:
+        if counts and not self.run.stopped():
             begin = time.perf_counter()
             with self.clock.stopped():
                 self.programs.compile(self.state, inputs, counts)
@@ -339,15 +350,17 @@ class _Training:
             return
         name, folder = self.config.best_metric, self.run.workdir / "checkpoints" / "best"
         with _checkpoints(folder, 1) as best:
-            steps = best.steps()
-            there: dict[str, Any] = {}
-            with contextlib.suppress(Damaged):
-                there = best.info(steps[-1]) if steps else {}
-            if there.get("metric") == name and there.get("value", math.inf) <= value:
-                return
-            for step in steps:
-                if step >= self.step:  # damaged, or of a path that this run has left
-                    best.set_aside(step)
+            for step in best.steps():
+                if step >= self.step:  # of a path that this run has left, or comes by once more
+                    best.remove(step)
+                    continue
+                try:
+                    there = best.info(step)
+                except Damaged as error:
+                    self.run.tell_damage(step, str(error), best.set_aside(step))
+                    continue
+                if there.get("metric") == name and there.get("value", math.inf) <= value:
+                    return
             best.save(self.step, self.state, metric=name, value=value, **self._info())
             best.wait()  # the step's own checkpoint, which says that all is done, comes after
 
@@ -359,7 +372,8 @@ class _Training:
         if broken:
             raise _Broken(self.step, f"{broken} is not finite")
         self.output.sync()
-        self.run.last.save(self.step, self.state, **self._info())
+        due = self._due("checkpoint")
+        self.run.last.save(self.step, self.state, due=due, **self._info())
 
     def _info(self) -> dict[str, Any]:
         devices = _devices(self.run.mesh)

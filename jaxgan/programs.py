@@ -18,7 +18,7 @@ from jaxgan.typing import Metrics, PyTree, UInt8
 
 
 class Programs:
-    """All that is compiled for a run, before its first step: a stop need wait for none later."""
+    """What is compiled for a run: all that takes long, before its first step."""
 
     def __init__(
         self,

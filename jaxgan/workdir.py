@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -52,14 +53,21 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def record(folder: Path, event: str, **details: Any) -> None:
-    """Append what has happened to history.jsonl: one object a line, with the time in UTC."""
+    """Append what has happened to history.jsonl: one object a line, with the time in UTC.
+
+    No run ends because its history cannot be written.
+    """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     line = json.dumps({"time": now, "event": event, **details}) + "\n"
-    with open(folder / "history.jsonl", "ab+") as file:
-        if file.tell():  # a line that was torn by the end of its process ends here
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else "\n" + line
-        file.write(line.encode())
+    path = folder / "history.jsonl"
+    try:
+        with open(path, "ab+") as file:
+            if file.tell():  # a line that was torn by the end of its process ends here
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else "\n" + line
+            file.write(line.encode())
+    except OSError as error:
+        print(f"warning: {path}: cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def _machine() -> str:
@@ -122,6 +130,10 @@ def _owned(folder: Path, path: Path, settle: bool) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(BEAT):
+            owner = _owner(path)
+            if owner and owner != mine:  # this process stood still, and was taken for dead
+                os.write(2, f"\nerror: {_refusal(folder, owner)}\n".encode())
+                os._exit(2)
             with contextlib.suppress(OSError):
                 os.utime(path)
 
@@ -132,4 +144,5 @@ def _owned(folder: Path, path: Path, settle: bool) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        path.unlink(missing_ok=True)
+        if _owner(path) == mine:
+            path.unlink(missing_ok=True)

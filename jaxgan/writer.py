@@ -30,6 +30,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name, too, outlasts a power cut
+        finally:
+            os.close(folder)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -106,9 +111,10 @@ class Writer:
     def metrics(self, values: dict[str, Any]) -> None:
         """One line. `values` begins with step; None is a value that is no finite number."""
         self.lines.append(values)
-        text = json.dumps(values, allow_nan=False) + "\n"
+        text = (json.dumps(values, allow_nan=False) + "\n").encode()
         try:
-            self._file.write(text.encode())
+            while text:  # a nearly full disk takes a part
+                text = text[self._file.write(text) :]
         except OSError as error:
             path = self.workdir / "metrics.jsonl"
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
@@ -139,7 +145,10 @@ def read_metrics(workdir: Path) -> list[dict]:
     for text in path.read_bytes().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError, RecursionError):
             line = json.loads(text)
-            if isinstance(line, dict) and type(line.get("step")) is int:
+            numbers = isinstance(line, dict) and all(
+                value is None or type(value) in (int, float) for value in line.values()
+            )
+            if numbers and type(line.get("step")) is int:
                 lines.setdefault(line["step"], line)
     return list(lines.values())
 

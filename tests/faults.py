@@ -87,7 +87,7 @@ def moments(setting: Setting, options: argparse.Namespace, uniform: bool) -> lis
     end = time.monotonic()
     lengths = collections.defaultdict(list)
     for this, after in itertools.pairwise([*rehearsal.entered, Entered("", 0, end)]):
-        lengths[this.phase].append(after.time - this.time)
+        lengths[this.phase].append(max(0.0, after.time - this.time))
     # Compilation is to be fresh then, and a checkpoint is written in the background.
     lengths["compile"] = [1.5] * len(lengths["compile"])
     lengths["checkpoint"] = [0.1] * len(lengths["checkpoint"])
@@ -284,13 +284,14 @@ FULL = {
 }
 
 
-def disk(options: argparse.Namespace) -> bool:
+def disk(options: argparse.Namespace) -> bool | None:
+    """None where it cannot be tried."""
     place = options.folder / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True).returncode:
         say("skipped: a small disk needs the right to mount a tmpfs (root)")
-        return True
+        return None
     try:
         failed = [what for what in FULL if not full(options.folder, place, what)]
         return not failed
@@ -407,7 +408,7 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["JAX_PLATFORMS"] = "cpu"
     options.folder = Path(tempfile.mkdtemp(prefix="jaxgan-faults-"))
-    good = options.verb(options)
+    good = options.verb(options) is not False
     if good:
         shutil.rmtree(options.folder)
     else:

@@ -50,7 +50,7 @@ def test_finite_numbers_are_well():
 def lines(*values):
     names = ("d_accuracy", "fake_diversity")
     return [
-        {"step": n, "real_diversity": 0.5, **dict(zip(names, each, strict=True))}
+        {"step": n, "kimg": 20 + n, "real_diversity": 0.5, **dict(zip(names, each, strict=True))}
         for n, each in enumerate(values)
     ]
 
@@ -83,5 +83,11 @@ def test_both_signs_are_told():
     assert len(health.warnings(lines(*[(1.0, 0.0)] * 5))) == 2
 
 
+def test_an_untrained_generator_has_not_collapsed():
+    early = [{**line, "kimg": line["kimg"] - 3} for line in lines(*[COLLAPSED] * 8)]
+    assert [n for n in range(9) if health.warnings(early[:n])] == [8]
+
+
 def test_lines_without_the_numbers_warn_of_nothing():
-    assert health.warnings([{"step": n} for n in range(9)]) == []
+    for line in ({}, {"d_accuracy": None, "fake_diversity": None, "real_diversity": None}):
+        assert health.warnings([{"step": n, "kimg": 99, **line} for n in range(9)]) == []

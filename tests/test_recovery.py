@@ -3,9 +3,11 @@
 Kills are in test_faults.py.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -178,6 +180,31 @@ def test_a_state_that_is_not_finite_is_not_saved(monkeypatch, tmp_path):
     assert steps(tmp_path / "run") == [4]
 
 
+def test_a_stop_does_not_change_where_a_restored_run_goes_back_to(broken_at, tmp_path, capsys):
+    settings = small("on_nonfinite=restore")
+    broken_at(6, key=first_key(settings))
+    assert loop.train(settings, tmp_path / "straight") == 0
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.signals, "caught", lambda: _caught([15]))
+        patch.setattr(loop._Training, "to_the_end", stopped_at(6))
+        assert loop.train(settings, tmp_path / "run") == 128 + 15
+    assert steps(tmp_path / "run") == [4, 6]
+    assert loop.train(settings, tmp_path / "run") == 0
+    out = capsys.readouterr().out
+    assert "going on from step 6" in out
+    assert "back to step 4, attempt 1" in out
+    assert_same_run(tmp_path / "straight", tmp_path / "run")
+
+
+def test_the_first_of_several_critic_updates_that_breaks_is_told(broken_at, tmp_path):
+    broken_at(6, gradient=True)
+    with pytest.raises(
+        UserError, match=r"^step 7: the gradient of the discriminator is not finite"
+    ):
+        loop.train(small("n_critic=3"), tmp_path / "run")
+
+
 # --------------------------------------------------------------------------------------------------
 # Damage, stops, the best checkpoint
 
@@ -252,9 +279,18 @@ def test_a_stop_does_not_wait_for_an_evaluation(at, finished, tmp_path, monkeypa
     assert "This run is finished" in capsys.readouterr().out
 
 
-def _caught(received):
-    import contextlib
+def stopped_at(step):
+    """Training that a signal stops after that step."""
+    to_the_end = loop._Training.to_the_end
 
+    def train(self):
+        self.run.stopped = lambda: 15 if self.step >= step else 0
+        return to_the_end(self)
+
+    return train
+
+
+def _caught(received):
     return contextlib.nullcontext(lambda: received[0] if received else 0)
 
 
@@ -318,3 +354,58 @@ def test_a_second_process_is_refused(finished, tmp_path):
     with workdir.held(finished), pytest.raises(UserError, match=r"in use by process \d+ on "):
         loop.train(small(), finished)
     assert contents(finished) == before
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_again(cut, tmp_path):
+    (cut / "checkpoints").rename(tmp_path / "elsewhere")
+    before = contents(cut)
+    with pytest.raises(
+        UserError, match=r"last holds no checkpoint, though the run got to step 6; "
+    ):
+        loop.train(small("checkpoint_every=2"), cut)
+    after = contents(cut)
+    assert after == before
+    shutil.rmtree(cut / "checkpoints")
+    (tmp_path / "elsewhere").rename(cut / "checkpoints")
+    assert loop.train(small(), cut) == 0
+
+
+def test_an_earlier_versions_run_is_left_as_it_is(cut):
+    for folder in (cut / "checkpoints" / "last").iterdir():
+        folder.rename(cut / "checkpoints" / folder.name)
+    resolved = json.loads((cut / "config.json").read_text())
+    for key in ("best_metric", "on_nonfinite", "nonfinite_attempts"):
+        del resolved[key]
+    (cut / "config.json").write_text(json.dumps(resolved))
+    before = contents(cut)
+    with pytest.raises(UserError, match="holds an earlier version's checkpoints"):
+        loop.train(small(), cut)
+    assert contents(cut) == before
+
+
+def test_a_damaged_config_is_named(cut, capsys):
+    resolved = json.loads((cut / "config.json").read_text())
+    for broken, named in (
+        ({**resolved, "derived": {}}, "is not a run's folder"),
+        ({**resolved, "seed": -1}, "another version's: seed: -1 is not allowed"),
+        ({k: v for k, v in resolved.items() if k != "loss"}, "loss: this key is missing"),
+    ):
+        (cut / "config.json").write_text(json.dumps(broken))
+        with pytest.raises(UserError, match=named):
+            loop.train(small(), cut)
+        assert main(["sample", "--workdir", str(cut), "--out", f"{cut}.npy"]) == 2
+        assert named in capsys.readouterr().err
+
+
+def test_programs_are_looked_for_once(tmp_path, monkeypatch):
+    walks, calls = [], loop._calls
+    monkeypatch.setattr(loop, "_calls", lambda *where: walks.append(where) or calls(*where))
+    settings = small("steps_per_call=1", "evaluate_every=0")
+    assert loop.train(settings, tmp_path / "run") == 0
+    assert len(walks) == 2  # for the inputs, and for the programs; not once a call
+
+
+def test_an_unknown_metric_is_named_before_anything_is_written(tmp_path):
+    with pytest.raises(UserError, match=r"^best_metric: there is no 'fid'"):
+        loop.train(small("best_metric=fid"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -113,7 +113,7 @@ class GAN:
             discriminator=discriminator,
             ema=ema,
         )
-        return state, {**jax.tree.map(jnp.mean, d_metrics), **g_metrics}
+        return state, {**_mean_or_first_broken(d_metrics), **g_metrics}
 
     def update_discriminator(
         self, discriminator: Player, generator: Player, batch: Batch, z: Float[Array, "b z"]
@@ -210,6 +210,17 @@ class GAN:
 
     def latents(self, key: Key[Array, ""]) -> Float[Array, "b z"]:
         return parallel.constrain_batch(jax.random.normal(key, (self.batch_size, self.z_dim)))
+
+
+def _mean_or_first_broken(metrics: dict[str, Float[Array, " k"]]) -> Metrics:
+    """The means over k updates; or where one has a number that is not finite, the first such
+    update's own numbers, for what it breaks in the later ones would hide where it began."""
+    broken = jnp.any(~jnp.isfinite(jnp.stack(list(metrics.values()))), axis=0)
+    first = jnp.argmax(broken)
+    return {
+        name: jnp.where(jnp.any(broken), values[first], jnp.mean(values))
+        for name, values in metrics.items()
+    }
 
 
 def _named(prefix: str, metrics: Metrics) -> Metrics:

@@ -1,5 +1,6 @@
 """How varied a batch is, cheap enough for every step: the first sign of a collapsed generator."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxgan.typing import Array, Float, Int
@@ -14,16 +15,16 @@ def diversity(
 
     Images are first averaged over squares to at most 8 x 8 pixels, so that speckle counts little
     and a batch that lies on many devices is cheap to compare; points are taken as they are. Without
-    labels all are one class. With b images in c classes the squares are divided by b - c, as an
-    unbiased variance is, so that the mean over many batches of both real and fake images can be
-    compared. 0 where each image has a class to itself.
+    labels all are one class. With b images in c classes the squares are divided by b - c, as in an
+    unbiased variance. Its root is a little small where b - c is: as much for real images as for
+    fake ones of the same labels, which are what to compare. 0 where each has a class to itself.
     """
     rows = _pooled(images).reshape(images.shape[0], -1)
     if labels is None:
         labels = jnp.zeros(images.shape[0], jnp.int32)
     same = jnp.float32(labels[:, None] == labels[None, :])
     sizes = same.sum(1)  # of each image's class
-    means = (same @ rows) / sizes[:, None]
+    means = jnp.matmul(same, rows, precision=jax.lax.Precision.HIGHEST) / sizes[:, None]
     freedom = rows.shape[0] - jnp.sum(1 / sizes)
     variance = jnp.sum(jnp.square(rows - means)) / (jnp.maximum(freedom, 1.0) * rows.shape[1])
     return jnp.sqrt(variance)

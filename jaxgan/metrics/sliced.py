@@ -16,7 +16,8 @@ def project(key: Key[Array, ""], images: Float[Array, "b ..."]) -> Float[Array, 
     """The images along 256 random directions, the same for the same key."""
     rows = images.reshape(images.shape[0], -1)
     directions = jax.random.normal(key, (rows.shape[1], DIRECTIONS))
-    return rows @ (directions / jnp.linalg.norm(directions, axis=0, keepdims=True))
+    directions /= jnp.linalg.norm(directions, axis=0, keepdims=True)
+    return jnp.matmul(rows, directions, precision=jax.lax.Precision.HIGHEST)
 
 
 def sliced_wasserstein(real: Float[Array, "n p"], fake: Float[Array, "n p"]) -> Float[Array, ""]:
