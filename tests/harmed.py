@@ -11,8 +11,10 @@ import functools
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,7 +55,9 @@ class Phases:
 
     def enter(self, phase: str) -> None:
         os.write(self.pipe, f"{phase} {self.step} {time.monotonic()}\n".encode())
-        if f"{phase} {self.step}" == self.fill_at:
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and f"{phase} {self.step}" == self.fill_at:
+            time.sleep(1)  # for what is being written by then
             fill(Path(self.filler))
 
     def told(self, phase: str, function: Callable) -> Callable:
@@ -87,6 +91,8 @@ def fill(path: Path) -> None:
 def child(arguments: list[str]) -> int:
     phases = Phases()
     phases.enter("start")
+    # As a terminal leaves it: in the background of a script it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.path.insert(0, str(ROOT))
     sys.argv = ["train.py", *arguments]
     import train

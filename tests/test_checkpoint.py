@@ -750,3 +750,20 @@ def test_nothing_else_imports_orbax():
         imported += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
         imports = any(name.split(".")[0] == "orbax" for name in imported)
         assert imports == (path.name == "checkpoint.py"), path
+
+
+def test_all_of_a_checkpoint_outlasts_a_power_cut(tmp_path, monkeypatch):
+    """Its files and their names, before the older one goes."""
+    synced, sync = [], jaxgan.checkpoint._sync
+    monkeypatch.setattr(jaxgan.checkpoint, "_sync", lambda path: synced.append(path) or sync(path))
+    with opened(tmp_path / "last", keep=1) as checkpoints:
+        checkpoints.save(2, make_tree())
+        checkpoints.wait()
+        names = {
+            path.relative_to(tmp_path / "last" / "2")
+            for path in (tmp_path / "last" / "2").rglob("*")
+        }
+        names -= {Path("commit_success.txt")}  # the last to be written; it says what the name says
+        unfinished = tmp_path / "last" / "2.orbax-checkpoint-tmp"
+        assert {unfinished / name for name in names} | {unfinished} <= set(synced)
+        assert synced[-1] == tmp_path / "last"

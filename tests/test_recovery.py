@@ -409,3 +409,15 @@ def test_an_unknown_metric_is_named_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match=r"^best_metric: there is no 'fid'"):
         loop.train(small("best_metric=fid"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_lines_are_on_the_disk_before_the_checkpoint_that_follows_them(tmp_path, monkeypatch):
+    order, save = [], Checkpoints.save
+    monkeypatch.setattr(writer.Writer, "sync", lambda self: order.append(self.lines[-1]["step"]))
+    monkeypatch.setattr(
+        Checkpoints,
+        "save",
+        lambda self, step, *a, **k: order.append(-step) or save(self, step, *a, **k),
+    )
+    assert loop.train(small("evaluate_every=0"), tmp_path / "run") == 0
+    assert order == [4, -4, 8, -8]
