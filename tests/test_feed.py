@@ -381,6 +381,7 @@ def settings(cache, *overrides):
     tiny = config.tiny(config.load(ROOT / "configs" / "dcgan.py"))
     tiny.data.split, tiny.data.flip, tiny.data.cache = "test[:20]", True, cache
     tiny.n_critic, tiny.parallel.data, tiny.conditional = 2, 2, True
+    tiny.evaluate_every = 2  # a run ends with an evaluation, wherever it ends
     for override in overrides:
         config._override(tiny, *override.split("=", 1))
     return tiny

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _step(text: str) -> int | str:
-    if text != "best" and not text.isdecimal():
+    if text != "best" and not text.lstrip("-").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither a step nor best")
     return text if text == "best" else int(text)
 
