@@ -11,6 +11,7 @@ are read before anything of its state is written, and a state is looked at befor
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -210,6 +211,13 @@ def _calls(config: ConfigDict, step: int) -> Iterator[tuple[int, int]]:
         step += count
 
 
+def _counts(config: ConfigDict, step: int) -> set[int]:
+    """The numbers of steps that `_calls` gives: of the first call, of the last, and of all between."""
+    first = [count for _, count in itertools.islice(_calls(config, step), 1)]
+    full, last = divmod(config.steps - step - sum(first), config.steps_per_call)
+    return {*first, *([config.steps_per_call] if full else []), *([last] if last else [])}
+
+
 def _inputs(config, feed: data.Feed, mesh, first: int) -> Generator[tuple[int, PyTree], None, None]:
     """(number of steps, their inputs on the devices), one call after another from step `first`."""
 
@@ -256,7 +264,7 @@ class _Training:
             return self.step, self.clock.seconds
 
     def _compile(self, inputs: PyTree) -> None:
-        counts = {count for _, count in _calls(self.config, self.step)} - set(self.programs.calls)
+        counts = _counts(self.config, self.step) - set(self.programs.calls)
         if counts and not self.run.stopped():
             begin = time.perf_counter()
             with self.clock.stopped():
@@ -297,7 +305,7 @@ class _Training:
         metrics = jax.device_get(metrics)
         good = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
         skips = self.config.on_nonfinite == "skip"
-        found = health.first_nonfinite(metrics)
+        found = None if good.all() else health.first_nonfinite(metrics)
         if found:
             earlier = f", after {self.attempts} skipped steps" if skips and self.attempts else ""
             at = step - len(good) + 1 + found.position
@@ -351,16 +359,16 @@ class _Training:
         name, folder = self.config.best_metric, self.run.workdir / "checkpoints" / "best"
         with _checkpoints(folder, 1) as best:
             for step in best.steps():
-                if step >= self.step:  # of a path that this run has left, or comes by once more
-                    best.remove(step)
-                    continue
                 try:
                     there = best.info(step)
                 except Damaged as error:
                     self.run.tell_damage(step, str(error), best.set_aside(step))
                     continue
-                if there.get("metric") == name and there.get("value", math.inf) <= value:
+                score = there.get("value", math.inf) if there.get("metric") == name else math.inf
+                if score == value or (score < value and step < self.step):
                     return
+                if step >= self.step:  # of a path that this run has left, or will come by once more
+                    best.remove(step)
             best.save(self.step, self.state, metric=name, value=value, **self._info())
             best.wait()  # the step's own checkpoint, which says that all is done, comes after
 

@@ -674,17 +674,24 @@ def test_a_save_that_fails(how, keep, told, tmp_path):
         assert_same(restore(folder, 8, like), large(8))
 
 
-@pytest.mark.parametrize("how", FAILURES)
-@pytest.mark.parametrize("keep", [1, 2])
-def test_after_a_save_that_fails_the_steps_are_those_on_the_disk(how, keep, tmp_path):
-    """Also to the one who failed: Orbax has dropped the one that was to go by then."""
-    with opened(tmp_path, keep) as checkpoints:
+@contextlib.contextmanager
+def after_a_failure(folder, keep, how):
+    """Checkpoints of 2 and 4, as far as they are kept, where the save of 6 has failed."""
+    with opened(folder, keep) as checkpoints:
         for step in (2, 4):
             checkpoints.save(step, large(step))
         checkpoints.wait()
         with failing(how), pytest.raises(UserError):
             checkpoints.save(6, large(6))
             checkpoints.wait()
+        yield checkpoints
+
+
+@pytest.mark.parametrize("how", FAILURES)
+@pytest.mark.parametrize("keep", [1, 2])
+def test_after_a_save_that_fails_the_steps_are_those_on_the_disk(how, keep, tmp_path):
+    """Also to the one who failed: Orbax has dropped the one that was to go by then."""
+    with after_a_failure(tmp_path, keep, how) as checkpoints:
         assert checkpoints.steps() == [2, 4][-keep:] == sorted(map(int, names(tmp_path)))
         assert checkpoints.newest(shapes(large(0))).step == 4
 
@@ -692,13 +699,7 @@ def test_after_a_save_that_fails_the_steps_are_those_on_the_disk(how, keep, tmp_
 @pytest.mark.parametrize("how", FAILURES)
 @pytest.mark.parametrize("keep", [1, 2])
 def test_after_a_save_that_fails_no_more_are_kept(how, keep, tmp_path):
-    with opened(tmp_path, keep) as checkpoints:
-        for step in (2, 4):
-            checkpoints.save(step, large(step))
-        checkpoints.wait()
-        with failing(how), pytest.raises(UserError):
-            checkpoints.save(6, large(6))
-            checkpoints.wait()
+    with after_a_failure(tmp_path, keep, how) as checkpoints:
         for step in (6, 8):
             checkpoints.save(step, large(step))
         checkpoints.wait()

@@ -5,6 +5,7 @@ Kills are in test_faults.py.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxgan import experiment, loop, programs, writer
 from jaxgan.algorithms.gan import GAN
@@ -314,6 +316,29 @@ def test_the_best_checkpoint_is_that_of_the_least_distance(tmp_path, monkeypatch
     assert "1 images of step 4" in capsys.readouterr().out
 
 
+def test_the_best_is_that_of_the_path_the_run_is_on(cut, monkeypatch):
+    """`cut` has been at step 4 once; it goes there again."""
+    manifest = cut / "checkpoints" / "best" / "4" / "manifest.json"
+
+    def again_from_2():
+        (cut / "checkpoints" / "last" / "4").rename(cut / "gone")
+        shutil.rmtree(cut / "gone")
+        assert loop.train(small("steps=4", "checkpoint_every=2"), cut) == 0
+        return json.loads(manifest.read_text())["content"]["info"]["value"]
+
+    shutil.rmtree(cut / "checkpoints" / "last" / "6")
+    if not manifest.exists():  # step 6 was better: what it is is known at 4 only when it is gone
+        shutil.rmtree(cut / "checkpoints" / "best")
+    value = again_from_2()
+    assert value == writer.read_metrics(cut)[-1]["sliced_wasserstein"]
+    written = manifest.stat().st_mtime_ns
+    assert again_from_2() == value
+    assert manifest.stat().st_mtime_ns == written  # the same: left where it is
+    worse = {"sliced_wasserstein": value + 1}
+    monkeypatch.setattr(programs, "make_evaluation", lambda *_: lambda state, stopped: worse)
+    assert again_from_2() == value + 1
+
+
 def test_a_run_without_evaluations_has_no_best(tmp_path, capsys):
     assert loop.train(small("evaluate_every=0", "steps=2"), tmp_path / "run") == 0
     assert not (tmp_path / "run" / "checkpoints" / "best").exists()
@@ -397,12 +422,21 @@ def test_a_damaged_config_is_named(cut, capsys):
         assert named in capsys.readouterr().err
 
 
-def test_programs_are_looked_for_once(tmp_path, monkeypatch):
-    walks, calls = [], loop._calls
-    monkeypatch.setattr(loop, "_calls", lambda *where: walks.append(where) or calls(*where))
-    settings = small("steps_per_call=1", "evaluate_every=0")
-    assert loop.train(settings, tmp_path / "run") == 0
-    assert len(walks) == 2  # for the inputs, and for the programs; not once a call
+@pytest.mark.parametrize("step", range(9))
+@pytest.mark.parametrize("steps_per_call", [1, 2, 3, 5, 20])
+def test_the_programs_are_those_that_the_calls_take(step, steps_per_call):
+    for steps in range(1, 17):
+        settings = ConfigDict({"steps": steps, "steps_per_call": steps_per_call})
+        calls = {count for _, count in loop._calls(settings, step)}
+        assert loop._counts(settings, step) == calls or step > steps
+
+
+def test_a_long_run_begins_as_soon_as_a_short_one(monkeypatch):
+    """Which programs it takes is not found out by going through its calls."""
+    calls = loop._calls
+    monkeypatch.setattr(loop, "_calls", lambda *where: itertools.islice(calls(*where), 3))
+    settings = ConfigDict({"steps": 10**9 + 7, "steps_per_call": 20})
+    assert loop._counts(settings, 5) == {15, 20, 7}
 
 
 def test_an_unknown_metric_is_named_before_anything_is_written(tmp_path):

@@ -18,6 +18,7 @@ from jaxgan import config, experiment, loop, writer
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.cli.main import main
 from jaxgan.errors import UserError
+from tests.harmed import CONFIG_FILE
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -221,31 +222,17 @@ def test_steps_per_call_changes_no_result(steps_per_call, finished, tmp_path):
         np.testing.assert_allclose(here[name], there[name], rtol=2e-4, atol=2e-6, err_msg=name)
 
 
-# Runs train.py on `small()` with many steps, and with few lines.
-CONFIG_FILE = """
-from configs import default
-from jaxgan.config import tiny
-
-def get_config():
-    config = default.get_config()
-    config.model.name, config.data.split = "mlp", "test"
-    config.model.generator = {"features": (8,)}
-    config.model.discriminator = {"features": (8,)}
-    config = tiny(config)
-    config.log_every = config.sample_every = config.checkpoint_every = 200
-    return config
-"""
-
-
 @pytest.fixture
 def train(tmp_path):
     """Starts train.py in a process of its own; its workdir is tmp_path / "run"."""
     (tmp_path / "small.py").write_text(CONFIG_FILE)
+    few = [f"--config.{what}_every=200" for what in ("log", "sample", "checkpoint")]
     processes = []
 
     def start(steps):
         command = [sys.executable, "-u", ROOT / "train.py", "--config", tmp_path / "small.py"]
-        command += ["--workdir", tmp_path / "run", f"--config.steps={steps}"]
+        command += ["--workdir", tmp_path / "run", f"--config.steps={steps}", *few]
+        command += ["--config.evaluate_every=0", "--config.steps_per_call=2"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), **pipes))
         return processes[-1]

@@ -184,7 +184,7 @@ def test_an_owner_with_odd_values(odd, tmp_path):
     with open(lock(tmp_path), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         foreign(tmp_path, **odd)
-        refused(tmp_path)
+        assert "; stop that one first" in refused(tmp_path)
 
 
 def take(folder, count):
@@ -299,7 +299,9 @@ def test_a_late_sign_of_life_is_one(tmp_path, quick):
     foreign(tmp_path)
     timer = threading.Timer(0.4, os.utime, [lock(tmp_path)])
     timer.start()
-    refused(tmp_path)
+    start = time.monotonic()
+    assert "on node7," in refused(tmp_path)
+    assert time.monotonic() - start >= 0.4  # not before the sign
     timer.join()
 
 
