@@ -4,16 +4,25 @@ https://arxiv.org/abs/1406.2661 and https://arxiv.org/abs/1411.1784. The generat
 are ReLU as in the papers, with BatchNorm where asked for; the discriminator's are LeakyReLU 0.2 in
 place of the papers' maxout, with their dropout left out.
 
-With classes the label's embedding is joined to z, and in the discriminator to the pixels
-("concat", the paper's form), or it enters as a projection (Miyato and Koyama 2018, "projection").
+Other fields give the toy networks of other papers: PacGAN's discriminator (Lin et al. 2018) is
+`activation` "maxout" with 5 `pieces` and `initial` "normal"; that of unrolled GANs (Metz et al.
+2017) "tanh" with `initial` "orthogonal" and `gain` 1.4.
+
+Labels enter by the field `conditioning`, see conditions.py and heads.py. In the discriminator's
+"concat", the papers' form, the label's embedding is joined to the pixels.
 """
 
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxgan.models.layers import LabelledLatent, Logit, normalise
+from jaxgan.errors import lookup
+from jaxgan.models.conditions import condition
+from jaxgan.models.heads import Head, Logits, Outputs
+from jaxgan.models.layers import Dense, normal_init
+from jaxgan.models.norms import has_bias, normalise
 from jaxgan.typing import Array, Float, Int
 
 
@@ -23,16 +32,26 @@ class Generator(nn.Module):
     features: tuple[int, ...] = (256, 512, 1024)
     embedding: int = 50
     norm: str = "batch"
+    conditioning: str = "embedding"
+    weight_norm: str = "none"
+    activation: str = "relu"
+    initial: str = "default"
+    gain: float = 1.0
 
     @nn.compact
     def __call__(
         self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, "b ..."]:
-        x = LabelledLatent(self.num_classes, self.embedding)(z, labels)
+        activation = lookup(GENERATOR_ACTIVATIONS, self.activation, "activation")
+        init = lookup(INITIALS, self.initial, "initial")(self.gain)
+        x, given = condition(
+            self.conditioning, self.norm, z, labels, self.num_classes, self.embedding
+        )
         for features in self.features:
-            x = nn.Dense(features, use_bias=self.norm == "none")(x)
-            x = nn.relu(normalise(self.norm, x, train))
-        x = nn.Dense(math.prod(self.image_shape))(x)
+            x = Dense(features, not has_bias(self.norm), init, self.weight_norm)(x)
+            x = activation(normalise(self.norm, x, train, given))
+        x = Dense(math.prod(self.image_shape), True, init, self.weight_norm)(x)
+        x = x.astype(jnp.float32)
         if len(self.image_shape) > 1:  # pixels lie in [-1, 1], points anywhere
             x = jnp.tanh(x)
         return x.reshape(-1, *self.image_shape)
@@ -44,15 +63,52 @@ class Discriminator(nn.Module):
     embedding: int = 50
     norm: str = "none"
     conditioning: str = "concat"
+    weight_norm: str = "none"
+    activation: str = "leaky_relu"
+    pieces: int = 5
+    initial: str = "default"
+    gain: float = 1.0
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "b ..."], labels: Int[Array, " b"] | None, train: bool
-    ) -> Float[Array, " b"]:
+    ) -> Logits | tuple[Logits, Outputs]:
+        activation = lookup(DISCRIMINATOR_ACTIVATIONS, self.activation, "activation")
+        init = lookup(INITIALS, self.initial, "initial")(self.gain)
+        pieces = self.pieces if self.activation == "maxout" else 1
         x = x.reshape(x.shape[0], -1)
         if self.num_classes and self.conditioning == "concat":
-            x = jnp.concatenate([x, nn.Embed(self.num_classes, self.embedding)(labels)], -1)
+            label = nn.Embed(self.num_classes, self.embedding)(labels)
+            x = jnp.concatenate([x, label.astype(x.dtype)], -1)
         for features in self.features:
-            x = nn.Dense(features, use_bias=self.norm == "none")(x)
-            x = nn.leaky_relu(normalise(self.norm, x, train), 0.2)
-        return Logit(self.num_classes, self.conditioning)(x, labels)
+            x = Dense(features * pieces, not has_bias(self.norm), init, self.weight_norm)(x)
+            x = normalise(self.norm, x, train)
+            x = activation(x.reshape(-1, features, pieces)) if pieces > 1 else activation(x)
+        last = normal_init if self.initial == "default" else init
+        head = Head(
+            self.num_classes,
+            self.conditioning,
+            self.weight_norm,
+            kernel_init=last,
+            name="Logit_0",
+        )
+        return head(x, labels)
+
+
+GENERATOR_ACTIVATIONS: dict[str, Callable] = {"relu": nn.relu, "tanh": nn.tanh}
+
+DISCRIMINATOR_ACTIVATIONS: dict[str, Callable] = {
+    "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
+    "relu": nn.relu,
+    "tanh": nn.tanh,
+    # Goodfellow et al. 2013: of each feature's `pieces` linear maps the largest.
+    "maxout": lambda x: jnp.max(x.reshape(x.shape[0], x.shape[1], -1), -1),
+}
+
+# First weights; `gain` multiplies them.
+INITIALS: dict[str, Callable] = {
+    # LeCun et al. 1998, Flax's own; the discriminator's last layer is N(0, 0.02^2)
+    "default": lambda gain: nn.initializers.variance_scaling(gain**2, "fan_in", "truncated_normal"),
+    "normal": lambda gain: nn.initializers.normal(0.02 * gain),
+    "orthogonal": nn.initializers.orthogonal,
+}

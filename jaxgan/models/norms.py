@@ -1,0 +1,152 @@
+"""Normalisations of activations, whose gain and bias may depend on the label or on the latents.
+
+    batch           Ioffe and Szegedy 2015; statistics of the batch, running ones without `train`
+    layer           Ba et al. 2016; of an example's pixels and channels together
+    instance        Ulyanov et al. 2016; of each channel of an example
+    pixel           Karras et al. 2018 (https://arxiv.org/abs/1710.10196); the vector at a pixel has
+                    mean square 1; no parameters
+    self_modulated  Chen et al. 2019 (https://arxiv.org/abs/1810.01365); batch, with gain and bias
+                    from a network with one hidden layer of the latents
+
+Gain and bias for each label ("conditional BatchNorm", Dumoulin et al. 2017, de Vries et al. 2017)
+go with batch, layer and instance. The gain is kept as its difference from 1, so that all labels
+begin with a gain of exactly 1 and a bias of 0, whatever the dtype of the parameters. So does
+self-modulation: the last layers of its networks begin at 0.
+
+Statistics are float32 whatever the input; the output has the input's dtype.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxgan.errors import UserError, lookup
+from jaxgan.models.layers import Dense
+from jaxgan.typing import Array, Float, Int
+
+
+class Condition(NamedTuple):
+    """What gain and bias may depend on: the latents (self-modulation), and the labels if any."""
+
+    z: Float[Array, "b z"] | None = None
+    labels: Int[Array, " b"] | None = None
+    num_classes: int = 0
+
+
+_NOTHING = Condition()
+
+
+def normalise(norm: str, x: Array, train: bool, condition: Condition = _NOTHING) -> Array:
+    """Apply the normalisation called `norm` inside a compact module; x is b d or b h w d."""
+    return lookup(NORMS, norm, "norm")(x, train, condition).astype(x.dtype)
+
+
+def has_bias(norm: str) -> bool:
+    """Whether the normalisation has a bias, so that the layer before it needs none."""
+    return norm not in ("none", "pixel")
+
+
+def _batch(x: Array, train: bool, condition: Condition) -> Array:
+    affine = condition.labels is None
+    layer = nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, use_scale=affine, use_bias=affine
+    )
+    return _by_label(layer(x), condition)
+
+
+def _layer(x: Array, train: bool, condition: Condition) -> Array:
+    affine = condition.labels is None
+    layer = nn.LayerNorm(
+        epsilon=1e-5,
+        reduction_axes=tuple(range(1, x.ndim)),
+        feature_axes=-1,
+        use_fast_variance=False,
+        use_scale=affine,
+        use_bias=affine,
+    )
+    return _by_label(layer(x), condition)
+
+
+def _instance(x: Array, train: bool, condition: Condition) -> Array:
+    if x.ndim == 2:
+        raise UserError("norm: 'instance' is over pixels, and this network has none; try 'layer'")
+    affine = condition.labels is None
+    layer = nn.InstanceNorm(
+        epsilon=1e-5, use_fast_variance=False, use_scale=affine, use_bias=affine
+    )
+    return _by_label(layer(x), condition)
+
+
+def _pixel(x: Array, train: bool, condition: Condition) -> Array:
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + 1e-8)
+
+
+def _self_modulated(x: Array, train: bool, condition: Condition) -> Array:
+    if condition.z is None:
+        raise UserError("norm: 'self_modulated' needs latents, which only the generator has")
+    layer = nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, use_scale=False, use_bias=False
+    )
+    return SelfModulation()(layer(x), condition.z)
+
+
+def _by_label(x: Array, condition: Condition) -> Array:
+    if condition.labels is None:
+        return x
+    return LabelModulation(condition.num_classes)(x, condition.labels)
+
+
+class LabelModulation(nn.Module):
+    """A gain and a bias for each label and channel."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *p d"], labels: Int[Array, " b"]) -> Float[Array, "..."]:
+        shape = (self.num_classes, x.shape[-1])
+        gain, bias = (
+            jnp.take(self.param(name, nn.initializers.zeros, shape), labels, axis=0)
+            for name in ("gain", "bias")
+        )
+        return _modulate(x, gain, bias)
+
+
+class SelfModulation(nn.Module):
+    """A gain and a bias for each example and channel, computed from its latents."""
+
+    hidden: int = 32  # the paper's
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *p d"], z: Float[Array, "b z"]) -> Float[Array, "..."]:
+        hidden = nn.relu(Dense(self.hidden)(z))
+        gain, bias = (
+            Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name=name)(hidden)
+            for name in ("gain", "bias")
+        )
+        return _modulate(x, gain, bias)
+
+
+def _modulate(x: Array, gain: Float[Array, "b d"], bias: Float[Array, "b d"]) -> Array:
+    """`gain` is the difference from 1."""
+    gain, bias = (
+        each.astype(jnp.float32).reshape(x.shape[0], *(1,) * (x.ndim - 2), -1)
+        for each in (gain, bias)
+    )
+    return x.astype(jnp.float32) * (1 + gain) + bias
+
+
+NORMS: dict[str, Callable] = {
+    "none": lambda x, train, condition: x,
+    "batch": _batch,
+    "layer": _layer,
+    "instance": _instance,
+    "pixel": _pixel,
+    "self_modulated": _self_modulated,
+}
+
+# Those that can learn a gain and a bias for each label.
+CONDITIONAL = ("batch", "layer", "instance", "self_modulated")
