@@ -13,7 +13,7 @@ from absl import flags
 from PIL import Image
 
 import train
-from jaxgan import cli, config, experiment, loop
+from jaxgan import cli, config, data, experiment, loop
 from jaxgan.cli.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -190,6 +190,7 @@ HELPS = {
     "train.py --help": ["--config configs/cgan.py", "--workdir", "--dry_run", "configs/default.py"],
     "jaxgan --help": ["python -m jaxgan", "sample", "Draw images", "train.py"],
     "jaxgan sample --help": ["--num", "--labels", "--truncation", "python -m jaxgan sample"],
+    "jaxgan evaluate --help": ["--source", "--statistics", "coverage", "python -m jaxgan evaluate"],
 }
 
 
@@ -304,7 +305,12 @@ def test_places_that_are_no_place_for_images(run, tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("arguments", [[], ["smple"], ["sample"], ["sample", "--num", "x"]])
+STATISTICS = ["sample", "--workdir", "w", "--out", "o.png", "--statistics", "moving"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["smple"], ["sample"], ["sample", "--num", "x"], STATISTICS]
+)
 def test_a_wrong_command_line_tells_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         main(arguments)
@@ -368,6 +374,30 @@ def test_truncation_and_step_change_the_images(run, tmp_path):
         draw(run, tmp_path, "--num", 20, "--labels", 0, "--step", 4), plain
     )
     assert (draw(run, tmp_path, "--num", 20, "--labels", 0, "--step", 2) != plain).any()
+
+
+def test_statistics_of_batches(run, tmp_path):
+    few = draw(run, tmp_path, "--num", 3, "--statistics", "batch")
+    many = draw(run, tmp_path, "--num", 70, "--statistics", "batch")  # two chunks
+    np.testing.assert_array_equal(many[:3], few)
+    _, algorithm, state = experiment.load_run(run)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 4), 1)
+    classes = np.resize(np.arange(10, dtype=np.int32), 128)[64:]  # in turn, also where they pad
+    images = data.to_uint8(algorithm.sample(state, key, jax.numpy.asarray(classes), train=True))
+    np.testing.assert_allclose(many[64:], images[:6], atol=1)  # compiled otherwise
+    assert (draw(run, tmp_path, "--num", 3, "--statistics", "running") != few).any()
+
+
+def test_standing_statistics(run, tmp_path, monkeypatch):
+    running = draw(run, tmp_path, "--num", 3)
+    standing = draw(run, tmp_path, "--num", 3, "--statistics", "standing")
+    assert (standing != draw(run, tmp_path, "--num", 3, "--statistics", "batch")).any()
+    settings, algorithm, state = experiment.load_run(run)
+    key = jax.random.fold_in(jax.random.key(0), 7)
+    moved = settings, algorithm, algorithm.with_standing_statistics(state, key)
+    monkeypatch.setattr(experiment, "load_run", lambda *_: moved)
+    np.testing.assert_allclose(draw(run, tmp_path, "--num", 3), standing, atol=1)
+    assert np.abs(standing.astype(int) - running).max() > 1
 
 
 def test_images_come_from_the_averaged_weights(run, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ images of a longer series are those of a shorter one.
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxgan.errors import UserError
@@ -44,6 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="keep each latent within -T to T: less variety, often better images",
     )
+    add_statistics(parser)
+
+
+def add_statistics(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--statistics",
+        choices=("running", "batch", "standing"),
+        default="running",
+        help=f"what BatchNorm normalises by: running averages from training (default); those of "
+        f"each batch of {CHUNK} images as it is drawn; standing ones, the mean of 16 batches drawn "
+        f"beforehand with all classes. Without BatchNorm all are the same",
+    )
 
 
 def _step(text: str) -> int | str:
@@ -68,41 +81,54 @@ def run(arguments: argparse.Namespace) -> int:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} exists already; name a new or empty folder")
 
-    from jaxgan import experiment  # here, so that --help and mistakes are answered at once
+    import numpy as np  # here, so that --help and mistakes are answered at once
+
+    from jaxgan import experiment
 
     config, algorithm, state = experiment.load_run(arguments.workdir, arguments.step)
     if len(config.derived.image_shape) == 1 and not out.suffix:
         raise UserError(f"--out: {out} is a folder for images; points go to .png, .npy or .npz")
-    labels = _labels(arguments, config)
-    images = draw(algorithm, state, labels, arguments.seed, arguments.truncation)
+    classes = _classes(arguments, config)
+    labels = np.resize(np.array(classes, np.int32), arguments.num)
+    settings = arguments.seed, arguments.truncation, arguments.statistics
+    images = draw(algorithm, state, classes, arguments.num, *settings)
     _write(out, images, labels, bool(config.derived.num_classes))
     print(f"{len(images):,} images of step {int(state.step):,}: {out}")
     return 0
 
 
-def _labels(arguments: argparse.Namespace, config):
-    """The label of each image, int32; zeros for an unconditional model."""
-    import numpy as np
-
+def _classes(arguments: argparse.Namespace, config) -> list[int]:
+    """The classes to draw in turn; [0] for an unconditional model."""
     names, count = list(config.derived.class_names), config.derived.num_classes
     if arguments.labels is None:
-        chosen = list(range(max(count, 1)))
-    elif not count:
+        return list(range(max(count, 1)))
+    if not count:
         raise UserError(f"--labels: the model in {arguments.workdir} is unconditional")
-    else:
-        chosen = []
-        for text in map(str.strip, arguments.labels.split(",")):
-            number = names.index(text) if text in names else text
-            if not str(number).isdecimal() or int(number) >= count:
-                listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-                raise UserError(f"--labels: there is no class {text!r}; there are: {listed}")
-            chosen.append(int(number))
-    return np.resize(np.array(chosen, np.int32), arguments.num)
+    chosen = []
+    for text in map(str.strip, arguments.labels.split(",")):
+        number = names.index(text) if text in names else text
+        if not str(number).isdecimal() or int(number) >= count:
+            listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
+            raise UserError(f"--labels: there is no class {text!r}; there are: {listed}")
+        chosen.append(int(number))
+    return chosen
 
 
-def draw(algorithm, state, labels, seed: int, truncation: float | None = None):
-    """uint8 images n h w c (or float32 points n 2), drawn in chunks of one size, each from a key of
-    its own."""
+def draw(
+    algorithm,
+    state,
+    classes: Sequence[int],
+    num: int,
+    seed: int,
+    truncation: float | None = None,
+    statistics: str = "running",
+):
+    """uint8 images n h w c (or float32 points n 2) of `classes` in turn.
+
+    They are drawn in chunks of one size, each from a key of its own. The last is filled up with
+    more of the same series, so with the statistics of batches too the first images of a longer
+    series are those of a shorter one. Standing statistics are those of latents without truncation.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -112,17 +138,21 @@ def draw(algorithm, state, labels, seed: int, truncation: float | None = None):
 
     @jax.jit
     def draw_chunk(state, key, labels):
-        drawn = algorithm.sample(state, key, labels, truncation=truncation)
+        batch = {"truncation": truncation, "train": statistics == "batch"}
+        drawn = algorithm.sample(state, key, labels, **batch)
         return data.to_uint8(drawn) if drawn.ndim > 2 else drawn
 
-    key = jax.random.fold_in(jax.random.key(seed), 4)  # training has taken 0 to 3
-    chunks = math.ceil(len(labels) / CHUNK)
-    padded = np.resize(labels, (chunks, CHUNK))
+    # Training has taken 0 to 3 of the seed's keys.
+    latents, moments = (jax.random.fold_in(jax.random.key(seed), n) for n in (4, 7))
+    if statistics == "standing":
+        state = jax.jit(algorithm.with_standing_statistics)(state, moments)
+    chunks = math.ceil(num / CHUNK)
+    labels = np.resize(np.array(classes, np.int32), (chunks, CHUNK))
     images = [
-        np.asarray(draw_chunk(state, jax.random.fold_in(key, n), jnp.asarray(padded[n])))
+        np.asarray(draw_chunk(state, jax.random.fold_in(latents, n), jnp.asarray(labels[n])))
         for n in tqdm.trange(chunks, unit="chunk", disable=None if chunks > 1 else True)
     ]
-    return np.concatenate(images)[: len(labels)]
+    return np.concatenate(images)[:num]
 
 
 def _write(out: Path, images, labels, conditional: bool) -> None:
