@@ -30,7 +30,7 @@ def main() -> None:
     settings, dataset = experiment.prepare(config.load(options.config))
     algorithm, count = experiment.build(settings), settings.steps_per_call
     mesh = parallel.make_mesh(settings.parallel.data, settings.batch_size)
-    feed = experiment.make_feed(settings, dataset)
+    feed = experiment.make_feed(settings, algorithm, dataset)
     with jax.set_mesh(mesh), tempfile.TemporaryDirectory() as folder:
         resident = parallel.place(mesh, feed.resident)
         init = jax.jit(algorithm.init, out_shardings=parallel.replicated(mesh))

@@ -42,7 +42,7 @@ def jaxgan_rate(folder: Path, cache: str) -> float:
 
     mesh = parallel.make_mesh(0, BATCH)
     source = data.open_set("folder", path=str(folder / "prepared"))
-    settings = {"flip": False, "seed": 0, "n_critic": 1, "batch_size": BATCH}
+    settings = {"flip": False, "seed": 0, "minibatches": 1, "batch_size": BATCH}
     feed = source.feed(cache=cache, process=(0, 1), **settings)
     resident = parallel.place(mesh, feed.resident)
 

@@ -1,7 +1,10 @@
 """Every key that a config may have, with its unit and meaning; the other files change some of them.
 
 On its own it trains an unconditional DCGAN on the embedded data set. Any key can be set on the
-command line, as in `--config.optimizer.generator.learning_rate=1e-4`.
+command line, as in `--config.optimizer.generator.learning_rate=1e-4`. Learning rates, decays,
+weights, ema.halflife_kimg, augment.p, instance_noise and top_k may each be a schedule in place of
+the number, such as {"kind": "linear", "start": 2e-4, "end": 0.0, "steps": 100_000}, here and on the
+command line; jaxgan/schedules.py lists the kinds.
 """
 
 from ml_collections import ConfigDict
@@ -13,14 +16,32 @@ def get_config() -> ConfigDict:
     config.seeds = 1  # runs in one program; 1 is all there is for now
     config.steps = 5_000  # generator updates
     config.batch_size = 64  # images in a minibatch, over all devices
-    config.z_dim = 100  # latent dimensions, each standard normal
+    config.z_dim = 100  # latent dimensions
+    config.latent = "normal"  # uniform (-1 to 1), or truncated: normal, drawn anew beyond 2
     config.conditional = False  # give the data set's labels to both networks
     config.algorithm = "gan"  # jaxgan/algorithms/NAME.py
+    config.unrolled_steps = 0  # of the discriminator that algorithm "unrolled" looks ahead
     config.loss = "nonsaturating"  # see LOSSES in jaxgan/losses.py
-    config.penalties = ConfigDict()  # NAME = weight; see PENALTIES in jaxgan/penalties.py
+    config.label_smoothing = 0.0  # the target of real images is 1 less this
+    # NAME = weight, or {"weight": w, "every": n}: in each n-th update, n times as strong (lazily);
+    # beside them settings of the penalty. See PENALTIES in jaxgan/penalties.py.
+    config.penalties = ConfigDict()  # of the discriminator
+    config.generator_penalties = ConfigDict()  # see GENERATOR_PENALTIES
+    config.class_loss = ConfigDict()  # where model.discriminator.conditioning is a classifying one
+    config.class_loss.discriminator_weight = 1.0  # beside the adversarial loss
+    config.class_loss.generator_weight = 1.0  # the same
+    config.class_loss.temperature = 1.0  # contragan, reacgan
+    config.class_loss.margin = 0.98  # reacgan
     config.n_critic = 1  # discriminator updates, each on a fresh minibatch, in a step
+    config.updates = "alternating"  # or simultaneous: both from the old networks
+    config.accumulate = 1  # parts of a minibatch, one after the other, whose gradients are averaged
+    config.pack = 1  # images that the discriminator judges together (PacGAN)
+    config.instance_noise = 0.0  # standard deviation of noise on all that the discriminator sees
+    config.top_k = 1.0  # share of generated images, the best by their logits, that the generator's
+    # update looks at
     config.steps_per_call = 25  # steps compiled into one call; 3 calls' images wait in memory
-    config.precision = "float32"  # of arrays; products are as precise as the device makes them
+    # bfloat16: networks compute in it; weights, statistics, losses and penalties stay float32.
+    config.precision = "float32"  # products are as precise as the device makes them
 
     config.data = ConfigDict()
     # fashion_mnist_mini (comes with the package), mnist, fashion_mnist, cifar10, cifar100,
@@ -44,20 +65,26 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     for player in ("generator", "discriminator"):
         config.optimizer[player] = ConfigDict()
-        config.optimizer[player].name = "adam"  # adam, rmsprop (b1: momentum, b2: decay) or sgd
+        config.optimizer[player].name = "adam"  # any of optax's; rmsprop's b1: momentum, b2: decay
         config.optimizer[player].learning_rate = 2e-4
         config.optimizer[player].b1 = 0.5  # decay of the mean of gradients; sgd: momentum
         config.optimizer[player].b2 = 0.999  # decay of the mean of their squares
         config.optimizer[player].clip_norm = 0.0  # largest global norm of a gradient; 0: any
+        config.optimizer[player].clip_value = 0.0  # largest element of a gradient; 0: any
+        config.optimizer[player].clip_weights = 0.0  # largest weight, after each update; 0: any
+        config.optimizer[player].arguments = ConfigDict()  # others of optax's function, as eps
 
     config.ema = ConfigDict()  # the average of the generator's weights that samples are drawn from
     config.ema.halflife_kimg = 45.0  # thousands of images; at batch 64 a decay of 0.999 a step
     config.ema.rampup = 0.05  # the half-life is at most this part of the images seen; 0: no ramp
 
-    config.augment = ConfigDict()  # of the discriminator's images; not there yet
+    config.augment = ConfigDict()  # of all images that the discriminator sees, never of samples
+    # none; diffaugment, ada (or ada_bgc, its usual part), or transforms by name, joined by commas;
+    # apa (generated images among the real ones). See POLICIES in jaxgan/augment.
     config.augment.policy = "none"
-    config.augment.p = 0.0
-    config.augment.target = 0.0
+    config.augment.p = 0.0  # probability of each transform for an image
+    config.augment.target = 0.0  # mean sign of real logits that p is adapted to; 0: p is as given
+    config.augment.kimg = 500.0  # in which p moves by 1 at most, where it is adapted
 
     config.parallel = ConfigDict()
     config.parallel.mode = "spmd"  # one program over all devices, BatchNorm over the global batch
@@ -74,4 +101,4 @@ def get_config() -> ConfigDict:
     # back to the newest checkpoint, and on from it with other latents.
     config.on_nonfinite = "stop"  # stop, skip or restore
     config.nonfinite_attempts = 10  # steps skipped, or checkpoints restored, before a run stops
-    return config
+    return ConfigDict(config.to_dict(), type_safe=False)  # a schedule may take a number's place

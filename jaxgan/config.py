@@ -13,16 +13,21 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from jaxgan import schedules
 from jaxgan.errors import UserError
 
 
 class Rule(NamedTuple):
-    """What a key's value must be: of `kind`, between `low` and `high`, or one of `among`."""
+    """What a key's value must be: of `kind`, between `low` and `high`, or one of `among`.
+
+    `scheduled`: a section may stand for the number, see schedules.py.
+    """
 
     kind: type
     low: float | None = None
     high: float | None = None
     among: tuple[Any, ...] = ()
+    scheduled: bool = False
 
     def admits(self, value: Any) -> bool:
         right = type(value) is self.kind or (self.kind is float and type(value) is int)
@@ -40,14 +45,29 @@ class Rule(NamedTuple):
         text = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
         bounds = {"at least": self.low, "at most": self.high}
         limits = " and ".join(f"{word} {b:,}" for word, b in bounds.items() if b is not None)
-        return f"{text[self.kind]} {limits}".strip()
+        schedule = " (or a schedule of such numbers)" if self.scheduled else ""
+        return f"{text[self.kind]} {limits}".strip() + schedule
+
+    def check(self, key: str, value: Any) -> None:
+        """Raises UserError for a value that is not right."""
+        if self.scheduled and isinstance(value, Mapping | ConfigDict):
+            for number in schedules.numbers(key, _plain(value)):
+                if not self.admits(number):
+                    raise UserError(f"{key}: its {number} is not allowed; it must be {self}")
+        elif not self.admits(value):
+            raise UserError(f"{key}: {value!r} is not allowed; it must be {self}")
+
+
+def _plain(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, ConfigDict) else value
 
 
 COUNT = Rule(int, 1)
 COUNT_OR_ZERO = Rule(int, 0)
 TEXT = Rule(str)
-WEIGHT = Rule(float, 0)
-DECAY = Rule(float, 0, 0.999999)  # at 1 Adam divides by nothing
+POSITIVE = Rule(float, 0)
+WEIGHT = Rule(float, 0, scheduled=True)
+DECAY = Rule(float, 0, 0.999999, scheduled=True)  # at 1 Adam divides by nothing
 
 RULES: dict[str, Rule] = {
     "seed": Rule(int, 0, 2**32 - 1),
@@ -59,8 +79,20 @@ RULES: dict[str, Rule] = {
     "algorithm": TEXT,
     "loss": TEXT,
     "n_critic": COUNT,
+    "updates": Rule(str, among=("alternating", "simultaneous")),
+    "accumulate": COUNT,
+    "pack": COUNT,
+    "latent": Rule(str, among=("normal", "uniform", "truncated")),
+    "label_smoothing": Rule(float, 0, 0.5),
+    "instance_noise": WEIGHT,
+    "top_k": Rule(float, 0.01, 1, scheduled=True),
+    "unrolled_steps": Rule(int, 0, 100),
+    "class_loss.discriminator_weight": WEIGHT,
+    "class_loss.generator_weight": WEIGHT,
+    "class_loss.temperature": Rule(float, 0.01),
+    "class_loss.margin": Rule(float, -1, 1),
     "steps_per_call": COUNT,
-    "precision": Rule(str, among=("float32",)),
+    "precision": Rule(str, among=("float32", "bfloat16")),
     "data.name": TEXT,
     "data.dir": TEXT,
     "data.path": TEXT,
@@ -77,14 +109,17 @@ RULES: dict[str, Rule] = {
             "learning_rate": WEIGHT,
             "b1": DECAY,
             "b2": DECAY,
-            "clip_norm": WEIGHT,
+            "clip_norm": POSITIVE,
+            "clip_value": POSITIVE,
+            "clip_weights": POSITIVE,
         }.items()
     },
     "ema.halflife_kimg": WEIGHT,
-    "ema.rampup": WEIGHT,
-    "augment.policy": Rule(str, among=("none",)),
-    "augment.p": Rule(float, among=(0.0,)),
-    "augment.target": Rule(float, among=(0.0,)),
+    "ema.rampup": POSITIVE,
+    "augment.policy": TEXT,
+    "augment.p": Rule(float, 0, 1, scheduled=True),
+    "augment.target": Rule(float, 0, 1),
+    "augment.kimg": Rule(float, 0.001),
     "parallel.mode": Rule(str, among=("spmd",)),
     "parallel.data": COUNT_OR_ZERO,
     "parallel.fsdp": Rule(int, among=(1,)),
@@ -98,8 +133,38 @@ RULES: dict[str, Rule] = {
     "nonfinite_attempts": COUNT,
 }
 
-# Their keys are names of penalties and fields of networks, checked where those are looked up.
-OPEN = ("penalties", "model.generator", "model.discriminator")
+# Their keys are names of penalties, fields of networks and arguments of optimisers, checked where
+# those are looked up.
+PENALTIES = ("penalties", "generator_penalties")
+OPEN = (
+    *PENALTIES,
+    *(f"model.{player}" for player in ("generator", "discriminator")),
+    *(f"optimizer.{player}.arguments" for player in ("generator", "discriminator")),
+)
+
+# What runs of versions that did not have these keys did.
+EARLIER = {
+    "updates": "alternating",
+    "accumulate": 1,
+    "pack": 1,
+    "latent": "normal",
+    "label_smoothing": 0.0,
+    "instance_noise": 0.0,
+    "top_k": 1.0,
+    "unrolled_steps": 0,
+    "class_loss": {
+        "discriminator_weight": 1.0,
+        "generator_weight": 1.0,
+        "temperature": 1.0,
+        "margin": 0.98,
+    },
+    "generator_penalties": {},
+    "optimizer": {
+        player: {"clip_value": 0.0, "clip_weights": 0.0, "arguments": {}}
+        for player in ("generator", "discriminator")
+    },
+    "augment": {"kimg": 500.0},
+}
 
 # Keys that may change when a run goes on: they do not change what a step computes, or only how it
 # rounds (parallel.data, on_nonfinite). What the data are, wherever they lie, is in derived.data.
@@ -154,7 +219,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
 
 def _override(config: ConfigDict, key: str, text: str) -> None:
     *parents, name = key.split(".")
-    if key not in RULES and not _is_open(key):
+    if key not in RULES and not _is_open(key) and not _is_schedules(key):
         raise _unknown(key)
     node: Any = config
     for parent in parents:
@@ -168,10 +233,16 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
     rule = RULES.get(key)
     if rule and rule.kind is str:
         value = text
-    if rule and not rule.admits(value):
+    if rule and rule.kind is float and type(value) is int:
+        value = float(value)
+    if rule and rule.scheduled and isinstance(value, dict):
+        rule.check(key, value)
+    elif rule and not rule.admits(value):
         raise UserError(f"{key}: {text!r} is not allowed; it must be {rule}")
     with node.ignore_type(), node.unlocked():
-        node[name] = value
+        if isinstance(node.get(name), ConfigDict):  # which is replaced, not joined
+            del node[name]
+        node[name] = ConfigDict(value) if isinstance(value, dict) else value
 
 
 def flatten(config: Mapping | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -189,26 +260,38 @@ def validate(config: ConfigDict, complete: bool = True) -> None:
     Names (of a model, a loss, a data set) are checked where they are looked up. Without `complete`
     harmless keys may be missing, as they are in the runs of versions that had none.
     """
-    leaves = dict(flatten(config))
+    leaves, missing = dict(flatten(config)), object()
     for key in leaves:
-        if key not in RULES and not _is_open(key):
+        if key not in RULES and not _is_open(key) and not _is_schedules(key):
             raise _unknown(key)
     for key, rule in RULES.items():
-        if key not in leaves:
+        value = _get(config, key, missing)
+        if value is missing:
             if not complete and key in HARMLESS:
                 continue
             raise UserError(f"{key}: this key is missing; configs/default.py has it")
-        if not rule.admits(leaves[key]):
-            raise UserError(f"{key}: {leaves[key]!r} is not allowed; it must be {rule}")
-    for key, value in leaves.items():
-        if key.startswith("penalties.") and not WEIGHT.admits(value):
-            raise UserError(f"{key}: {value!r} is not allowed; it must be {WEIGHT}")
+        rule.check(key, value)
+    for section in PENALTIES:
+        for name, value in _get(config, section, {}).items():
+            _check_penalty(f"{section}.{name}", value)
     for key in ("log_every", "sample_every", "evaluate_every", "checkpoint_every"):
         if leaves.get(key, 0) % leaves["steps_per_call"]:
             raise UserError(
                 f"{key}: {leaves[key]} is not a multiple of steps_per_call, "
                 f"{leaves['steps_per_call']}"
             )
+
+
+def with_earlier(settings: Mapping[str, Any], earlier: Mapping[str, Any] = EARLIER) -> dict:
+    """The settings of a run with those that versions before this one did not have."""
+    return {
+        **settings,
+        **{
+            key: with_earlier(settings.get(key, {}), value) if isinstance(value, dict) else value
+            for key, value in earlier.items()
+            if isinstance(value, dict) or key not in settings
+        },
+    }
 
 
 def differences(
@@ -224,8 +307,31 @@ def differences(
     return serious, {key: values for key, values in differing.items() if key in HARMLESS}
 
 
+def _check_penalty(key: str, value: Any) -> None:
+    """A weight, or a section with a weight and settings of the penalty."""
+    settings = isinstance(value, Mapping | ConfigDict) and "kind" not in value
+    WEIGHT.check(f"{key}.weight" if settings else key, value.get("weight") if settings else value)
+    if settings and "every" in value:
+        COUNT.check(f"{key}.every", value["every"])
+
+
+def _get(config: Any, key: str, default: Any) -> Any:
+    """The value or section `key`, or `default` where there is none."""
+    for part in key.split("."):
+        if not isinstance(config, Mapping | ConfigDict) or part not in config:
+            return default
+        config = config[part]
+    return config
+
+
 def _is_open(key: str) -> bool:
     return key.startswith(tuple(f"{section}." for section in OPEN))
+
+
+def _is_schedules(key: str) -> bool:
+    """Whether it lies in a section that may stand for a number."""
+    above = key.rpartition(".")[0]
+    return above in RULES and RULES[above].scheduled
 
 
 def _unknown(key: str) -> UserError:
@@ -283,9 +389,11 @@ def tiny(config: ConfigDict) -> ConfigDict:
     small.steps_per_call = 2
     small.log_every = small.sample_every = small.checkpoint_every = 2
     small.evaluate_every = 4
+    small.accumulate = min(small.accumulate, 2)
     for network in (small.model.generator, small.model.discriminator):
         if "width" in network:
             network.width = 4
-        if "features" in network:
-            network.features = (8,) * len(network.features)
+        for field, size in (("features", 8), ("widths", 8), ("cardinalities", 2)):
+            if field in network:
+                network[field] = (size,) * len(network[field])
     return small

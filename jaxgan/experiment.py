@@ -4,42 +4,28 @@ The config stops here and in the loop: everything below takes plain arguments.
 """
 
 import contextlib
-import dataclasses
-import importlib
 import json
-import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import flax.linen as nn
 import jax
-import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-import jaxgan.algorithms
-import jaxgan.models
 from jaxgan import data, writer
 from jaxgan import workdir as folders
-from jaxgan.algorithms import player
+from jaxgan.assembly import build
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import differences, resolve, validate
+from jaxgan.config import differences, resolve, validate, with_earlier
 from jaxgan.errors import UserError, lookup
-from jaxgan.losses import LOSSES
 from jaxgan.metrics import METRICS
-from jaxgan.models.layers import CHOICES
-from jaxgan.penalties import PENALTIES
 from jaxgan.typing import PyTree
 
 # What a run's config has beside its keys, of which something is built.
 DERIVED = {"image_shape", "num_classes", "class_names", "num_examples", "images_per_step"}
-
-# Modules of the two packages that are no model and no algorithm.
-_SHARED = {"layers", "player"}
 
 
 def prepare(config: ConfigDict) -> tuple[ConfigDict, Any]:
@@ -54,76 +40,17 @@ def prepare(config: ConfigDict) -> tuple[ConfigDict, Any]:
     return resolve(config, *sizes, dataset.class_names, dataset.details), dataset
 
 
-def build(config: ConfigDict) -> Any:
-    """The algorithm that a resolved config describes."""
-    model = _module(jaxgan.models, config.model.name, "model.name")
-    algorithm = _module(jaxgan.algorithms, config.algorithm, "algorithm")
-    shape, num_classes = tuple(config.derived.image_shape), config.derived.num_classes
-    penalties = tuple(
-        (name, lookup(PENALTIES, name, "penalties"), weight)
-        for name, weight in config.penalties.items()
-    )
-    return algorithm.GAN(
-        generator=_network(
-            model.Generator, config, "generator", image_shape=shape, num_classes=num_classes
-        ),
-        discriminator=_network(
-            model.Discriminator, config, "discriminator", num_classes=num_classes
-        ),
-        generator_optimizer=_optimizer(config, "generator"),
-        discriminator_optimizer=_optimizer(config, "discriminator"),
-        loss=lookup(LOSSES, config.loss, "loss"),
-        penalties=penalties,
-        n_critic=config.n_critic,
-        batch_size=config.batch_size,
-        z_dim=config.z_dim,
-        num_classes=num_classes,
-        ema_halflife=config.ema.halflife_kimg * 1000.0,
-        ema_rampup=float(config.ema.rampup),
-    )
-
-
-def _module(package: ModuleType, name: str, key: str) -> ModuleType:
-    names = {m.name for m in pkgutil.iter_modules(package.__path__)} - _SHARED
-    full_name = lookup({n: f"{package.__name__}.{n}" for n in names}, name, key)
-    return importlib.import_module(full_name)
-
-
-def _optimizer(config: ConfigDict, role: str) -> optax.GradientTransformation:
-    settings = config.optimizer[role]
-    lookup(player.OPTIMIZERS, settings.name, f"optimizer.{role}.name")
-    return player.make_optimizer(**settings)
-
-
-def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived: Any) -> nn.Module:
-    """The network with its fields from the config's section `role`, of the defaults' types."""
-    fields = {f.name: f.default for f in dataclasses.fields(network)}
-    for name in ("parent", "name", *derived):
-        fields.pop(name)
-    chosen = {}
-    for name, value in config.model[role].items():
-        default = lookup(fields, name, f"model.{role} ({config.model.name})")
-        chosen[name] = tuple(value) if isinstance(value, list | tuple) else value
-        sizes = chosen[name] if isinstance(chosen[name], tuple) else (chosen[name],)
-        positive = all(type(size) is int and size > 0 for size in sizes)
-        if type(chosen[name]) is not type(default) or not (isinstance(default, str) or positive):
-            raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")
-        if name in CHOICES:
-            lookup(CHOICES[name], value, f"model.{role}.{name}")
-    return network(**derived, **chosen)
-
-
 # --------------------------------------------------------------------------------------------------
 # Training
 
 
-def make_feed(config: ConfigDict, dataset: Any) -> data.Feed:
+def make_feed(config: ConfigDict, algorithm: Any, dataset: Any) -> data.Feed:
     """How this process's share of the batches reaches the devices."""
     return dataset.feed(
         cache=config.data.cache,
         flip=config.data.flip,
         seed=config.seed,
-        n_critic=config.n_critic,
+        minibatches=algorithm.minibatches,
         batch_size=config.batch_size,
         process=(jax.process_index(), jax.process_count()),
     )
@@ -200,6 +127,7 @@ def read_config(workdir: Path) -> ConfigDict:
     derived = settings.get("derived") if isinstance(settings, dict) else None
     if not isinstance(derived, dict) or not derived.keys() >= DERIVED:
         raise UserError(f"--workdir: {workdir} is not a run's folder (see its config.json)")
+    settings = with_earlier(settings)
     try:
         rest = {key: value for key, value in settings.items() if key != "derived"}
         validate(ConfigDict(rest), complete=False)

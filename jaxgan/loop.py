@@ -11,13 +11,12 @@ are read before anything of its state is written, and a state is looked at befor
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import math
 import os
 import socket
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from jaxgan import data, experiment, health, parallel, signals, writer
 from jaxgan import workdir as folders
 from jaxgan.checkpoint import Checkpoints, Damaged
 from jaxgan.errors import UserError
-from jaxgan.programs import Programs, first_nonfinite_leaf, flops_per_step
+from jaxgan.programs import Programs, calls, counts, first_nonfinite_leaf, flops_per_step
 from jaxgan.typing import PyTree
 
 
@@ -162,7 +161,7 @@ class _Run:
     def train(self, start: _Start) -> tuple[int, float]:
         """Train to the end, or until stopped; the step reached and the run's seconds."""
         config = self.config
-        feed = experiment.make_feed(config, self.dataset)
+        feed = experiment.make_feed(config, self.algorithm, self.dataset)
         resident = parallel.place(self.mesh, feed.resident)
         feed = feed._replace(resident={})  # lets go of the host's copy
         if config.data.cache == "auto" and feed.cache:
@@ -203,28 +202,13 @@ class _Run:
         ) from None
 
 
-def _calls(config: ConfigDict, step: int) -> Iterator[tuple[int, int]]:
-    """(step, number of steps) of one call after another."""
-    while step < config.steps:
-        count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
-        yield step, count
-        step += count
-
-
-def _counts(config: ConfigDict, step: int) -> set[int]:
-    """The numbers of steps that `_calls` gives: of the first call, of the last, and of all between."""
-    first = [count for _, count in itertools.islice(_calls(config, step), 1)]
-    full, last = divmod(config.steps - step - sum(first), config.steps_per_call)
-    return {*first, *([config.steps_per_call] if full else []), *([last] if last else [])}
-
-
 def _inputs(config, feed: data.Feed, mesh, first: int) -> Generator[tuple[int, PyTree], None, None]:
     """(number of steps, their inputs on the devices), one call after another from step `first`."""
 
     def make(step: int, count: int) -> PyTree:
         return parallel.place(mesh, feed.inputs(step, count), batch_axis=2)
 
-    with contextlib.closing(data.ahead(make, _calls(config, first))) as made:
+    with contextlib.closing(data.ahead(make, calls(config, first))) as made:
         for (_, count), inputs in made:
             yield count, inputs
 
@@ -264,12 +248,12 @@ class _Training:
             return self.step, self.clock.seconds
 
     def _compile(self, inputs: PyTree) -> None:
-        counts = _counts(self.config, self.step) - set(self.programs.calls)
-        if counts and not self.run.stopped():
+        missing = counts(self.config, self.step) - set(self.programs.calls)
+        if missing and not self.run.stopped():
             begin = time.perf_counter()
             with self.clock.stopped():
-                self.programs.compile(self.state, inputs, counts)
-            listed = " and ".join(map(str, sorted(counts)))
+                self.programs.compile(self.state, inputs, missing)
+            listed = " and ".join(map(str, sorted(missing)))
             self.progress.say(f"compiled {listed} steps in {time.perf_counter() - begin:.1f} s")
 
     def _call(self, count: int, inputs: PyTree) -> None:

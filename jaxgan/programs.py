@@ -1,7 +1,8 @@
 """What is compiled for a run: the steps, the drawing of its pictures, its evaluation."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -49,6 +50,21 @@ class Programs:
                 inputs,
             )
             self.calls[count] = compile_call(*setting, state, self.resident, shapes)
+
+
+def calls(config: ConfigDict, step: int) -> Iterator[tuple[int, int]]:
+    """(step, number of steps) of one call after another."""
+    while step < config.steps:
+        count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
+        yield step, count
+        step += count
+
+
+def counts(config: ConfigDict, step: int) -> set[int]:
+    """The numbers of steps that `calls` gives: of the first, of the last, and of all between."""
+    first = [count for _, count in itertools.islice(calls(config, step), 1)]
+    full, last = divmod(config.steps - step - sum(first), config.steps_per_call)
+    return {*first, *([config.steps_per_call] if full else []), *([last] if last else [])}
 
 
 def compile_call(
@@ -111,7 +127,7 @@ def make_evaluation(
     """
     metric = lookup(METRICS, config.best_metric, "best_metric")
     key = jax.random.fold_in(jax.random.key(config.seed), 6)  # init, sampling, data have 0 to 5
-    size = config.n_critic * config.batch_size
+    size = algorithm.minibatches * config.batch_size
 
     def real(resident, inputs) -> tuple[jax.Array, jax.Array]:
         batch = feed.minibatches(resident, jax.tree.map(lambda x: x[0], inputs))
@@ -185,14 +201,13 @@ def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
     if algorithm.num_classes:
         batch["label"] = shape(dtype=jnp.int32)
     batches = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((k, *x.shape), x.dtype, sharding=parallel.split(mesh, 1)),
+        lambda x: jax.ShapeDtypeStruct(
+            (algorithm.minibatches, *x.shape), x.dtype, sharding=parallel.split(mesh, 1)
+        ),
         batch,
     )
     step = flops(algorithm.step, state, batches)
     if k == 1:
         return step
     # XLA counts the body of a loop once, and the discriminator's updates are a loop.
-    players = state.discriminator, state.generator
-    return step + (k - 1) * flops(
-        algorithm.update_discriminator, *players, batch, shape(algorithm.z_dim)
-    )
+    return step + (k - 1) * flops(algorithm.update_discriminator, state, batch, 0)

@@ -1,7 +1,7 @@
 """Array aliases and the legend of the letters in their shapes.
 
     b  examples in a batch          h w c  height, width and channels of an image
-    k  discriminator updates        i o    input and output channels of a layer
+    k  minibatches in a step        i o    input and output channels of a layer
     z  latent dimensions            n      examples in a data set
     s  training steps in one call   d      features of a layer
 
@@ -11,7 +11,7 @@ Shapes in annotations are checked by beartype in the tests only; at run time the
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 Params = PyTree  # trainable arrays of one network
-Stats = PyTree  # its other variables: BatchNorm moments
+Stats = PyTree  # its other variables: BatchNorm moments, power iterations
 Metrics = dict[str, Array]  # scalars of one step
 Batch = dict[str, Array]  # image: float32 b h w c in [-1, 1], or points b 2; label: int32 b
 

@@ -47,7 +47,7 @@ def examples():
 
 def make_feed(cache, *, source=None, flip=True, seed=SEED, **settings):
     source = opened() if source is None else source
-    shape = {"n_critic": K, "batch_size": B, **settings}
+    shape = {"minibatches": K, "batch_size": B, **settings}
     return data.make_feed(source, cache, flip=flip, seed=seed, **shape)
 
 
@@ -307,7 +307,7 @@ mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
 opened = data.open_set("fashion_mnist_mini", split=f"test[:{size}]")
 for cache in ("host", "none", "device"):
     feed = opened.feed(
-        cache, flip=True, seed=seed, n_critic=k, batch_size=b,
+        cache, flip=True, seed=seed, minibatches=k, batch_size=b,
         process=(jax.process_index(), jax.process_count()),
     )
     local = feed.inputs(4, 3)
@@ -643,7 +643,7 @@ def test_what_cannot_fit_is_refused(cache, message):
 
 
 def test_a_set_is_delivered_the_way_that_fits(monkeypatch):
-    rest = {"flip": False, "seed": 0, "n_critic": K, "batch_size": B}
+    rest = {"flip": False, "seed": 0, "minibatches": K, "batch_size": B}
     num_bytes = SIZE * 28 * 28
     monkeypatch.setattr(feeds, "free_memory", lambda: (4 * num_bytes, 2 * num_bytes))
     assert "index" in opened().feed("auto", **rest).fetch(0, 1)

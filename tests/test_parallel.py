@@ -31,10 +31,9 @@ def small(model):
     adam = player.make_optimizer("adam", LEARNING_RATE, 0.5, 0.999, clip_norm=0.0)
     return GAN(
         *networks,
-        generator_optimizer=adam,
-        discriminator_optimizer=adam,
+        generator_optimizer=lambda step: adam,
+        discriminator_optimizer=lambda step: adam,
         loss=LOSSES["nonsaturating"],
-        penalties=(),
         n_critic=1,
         batch_size=BATCHES[model],
         z_dim=8,
@@ -54,7 +53,7 @@ def make_feed(model):
         read=lambda chosen: (images[chosen], labels[chosen]),
     )
     return data.make_feed(
-        examples, "device", flip=True, seed=0, n_critic=1, batch_size=BATCHES[model]
+        examples, "device", flip=True, seed=0, minibatches=1, batch_size=BATCHES[model]
     )
 
 

@@ -427,16 +427,16 @@ def test_a_damaged_config_is_named(cut, capsys):
 def test_the_programs_are_those_that_the_calls_take(step, steps_per_call):
     for steps in range(1, 17):
         settings = ConfigDict({"steps": steps, "steps_per_call": steps_per_call})
-        calls = {count for _, count in loop._calls(settings, step)}
-        assert loop._counts(settings, step) == calls or step > steps
+        calls = {count for _, count in programs.calls(settings, step)}
+        assert programs.counts(settings, step) == calls or step > steps
 
 
 def test_a_long_run_begins_as_soon_as_a_short_one(monkeypatch):
     """Which programs it takes is not found out by going through its calls."""
-    calls = loop._calls
-    monkeypatch.setattr(loop, "_calls", lambda *where: itertools.islice(calls(*where), 3))
+    calls = programs.calls
+    monkeypatch.setattr(programs, "calls", lambda *where: itertools.islice(calls(*where), 3))
     settings = ConfigDict({"steps": 10**9 + 7, "steps_per_call": 20})
-    assert loop._counts(settings, 5) == {15, 20, 7}
+    assert programs.counts(settings, 5) == {15, 20, 7}
 
 
 def test_an_unknown_metric_is_named_before_anything_is_written(tmp_path):

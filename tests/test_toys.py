@@ -22,7 +22,7 @@ POINTS = [*GAUSSIANS, "swiss_roll"]
 
 
 def make_feed(source, *, flip=False, seed=0, k=2, b=8, **rest):
-    return source.feed(flip=flip, seed=seed, n_critic=k, batch_size=b, **rest)
+    return source.feed(flip=flip, seed=seed, minibatches=k, batch_size=b, **rest)
 
 
 def minibatches(source, steps, **settings):

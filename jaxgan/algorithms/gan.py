@@ -5,20 +5,27 @@ latents, then one of the generator on fresh latents through the updated discrimi
 the generator's moving average. What the paper leaves open:
 
 * Real and fake images pass the discriminator in two calls, so BatchNorm sees them apart.
-* A player's stats (BatchNorm moments) change only in its own update: the discriminator's by the
-  real, then the fake batch; the generator's by its batch. What the other's update would change in
-  them is dropped.
+* A player's stats (BatchNorm moments, power iterations of spectral normalisation) change only in
+  its own update: the discriminator's by the real, then the fake batch; the generator's by its
+  batch. What the other's update would change in them is dropped.
 * Fake images take the labels of the real minibatch beside them, and the generator's update those of
-  the last one, so that labels have the data's frequencies everywhere.
-* The metric `d_loss` is the adversarial loss alone; penalties stand beside it, unweighted.
+  the last one, so that labels have the data's frequencies everywhere. A loss of the generator that
+  looks at real images (relativistic) has a minibatch of its own, the last.
+* All that the discriminator judges passes the same way: augmentation, instance noise, packing. Its
+  randomness is fresh for real and for fake images; penalties look through that of the real ones.
+* Simultaneous updates are both computed from the old networks, on the same latents.
+* The metric `d_loss` is the adversarial loss alone; the class loss and penalties stand beside it,
+  unweighted. A lazy penalty counts as often as it is strong, so its mean over steps is unbiased.
 * The health signals beside the losses are those of the discriminator's updates: the mean logits,
   how often it is right (`d_accuracy`), how varied its real and fake images are; and the norms of
   both players' gradients, whole and for each block of the network.
-* Sampling uses the averages of params and of stats, without train mode.
-* Randomness: `fold_in(key, step)`, then `fold_in` of the update's number. No key is stored back.
+* Sampling uses the averages of params and of stats, without train mode unless asked.
+* Randomness: `fold_in(key, step)`, then `fold_in` of the update's number for its latents, of
+  numbers above those for all else. No key is stored back.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -27,12 +34,16 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxgan import parallel
-from jaxgan.algorithms import player
+from jaxgan import augment, parallel, schedules
+from jaxgan.algorithms import latents, player
 from jaxgan.algorithms.player import Average, Player
+from jaxgan.algorithms.terms import Classes, Regulariser, penalise, top_k_weights
+from jaxgan.algorithms.view import View, anchors, initial_memory, moved_anchors
 from jaxgan.losses import Loss
 from jaxgan.metrics.diversity import diversity
-from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params
+from jaxgan.penalties import Scene
+from jaxgan.schedules import Scalar
+from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
 
 
 class GANState(struct.PyTreeNode):
@@ -43,6 +54,7 @@ class GANState(struct.PyTreeNode):
     generator: Player
     discriminator: Player
     ema: Average
+    memory: Any = struct.field(default_factory=dict)  # scalars: ADA's p, LeCam's anchors
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,51 +63,78 @@ class GAN:
 
     generator: nn.Module
     discriminator: nn.Module
-    generator_optimizer: optax.GradientTransformation
-    discriminator_optimizer: optax.GradientTransformation
+    generator_optimizer: Callable[[Any], optax.GradientTransformation]  # of a step
+    discriminator_optimizer: Callable[[Any], optax.GradientTransformation]
     loss: Loss
-    penalties: tuple  # of (name, function, weight)
     n_critic: int
     batch_size: int
     z_dim: int
     num_classes: int
-    ema_halflife: float  # images
+    ema_halflife: Scalar  # images
     ema_rampup: float
+    penalties: tuple[Regulariser, ...] = ()
+    generator_penalties: tuple[Regulariser, ...] = ()
+    classes: Classes | None = None
+    view: View = field(default_factory=View)
+    latent: str = "normal"
+    accumulate: int = 1
+    top_k: Scalar = 1.0
+    simultaneous: bool = False
+    dtype: Any = jnp.float32
+    # Whom the generator's update plays against, of (this, a state with the generator, a part of the
+    # minibatch); None: the discriminator.
+    opponent: Callable[["GAN", GANState, Batch], Player] | None = None
+
+    # ----------------------------------------------------------------------------------------------
+    # State
+
+    @property
+    def minibatches(self) -> int:
+        """How many a step takes."""
+        return self.n_critic + self.loss.uses_real
 
     def init(self, key: Key[Array, ""]) -> GANState:
         g_key, d_key, state_key = (jax.random.fold_in(key, n) for n in range(3))
         z = jnp.zeros((2, self.z_dim))
         labels = jnp.zeros(2, jnp.int32) if self.num_classes else None
-        generator = player.create(self.generator, self.generator_optimizer, g_key, z, labels)
-        images = jnp.zeros((2, *self.generator.image_shape))
+        at_start = jnp.zeros((), jnp.int32)
+        generator = player.create(
+            self.generator, self.generator_optimizer(at_start), g_key, z, labels
+        )
+        images = jnp.zeros((2 * self.view.pack, *self.generator.image_shape))
+        images = self.view.packed(images)
         discriminator = player.create(
-            self.discriminator, self.discriminator_optimizer, d_key, images, labels
+            self.discriminator, self.discriminator_optimizer(at_start), d_key, images, labels
         )
         copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731
         return GANState(
-            step=jnp.zeros((), jnp.int32),
+            step=at_start,
             key=state_key,
             generator=generator,
             discriminator=discriminator,
             ema=Average(params=copy(generator.params), stats=copy(generator.stats)),
+            memory=initial_memory(self.view, [each.name for each in self.penalties]),
         )
+
+    # ----------------------------------------------------------------------------------------------
+    # The step
 
     def step(self, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
         """One training step. `batch`: image float32 k b h w c in [-1, 1] (or points k b 2); label
-        int32 k b."""
-        key = jax.random.fold_in(state.key, state.step)
+        int32 k b; k is `minibatches`."""
 
-        def discriminator_update(discriminator, inputs):
-            k, minibatch = inputs
-            z = self.latents(jax.random.fold_in(key, k))
-            return self.update_discriminator(discriminator, state.generator, minibatch, z)
+        def discriminator_update(carry, inputs):
+            after, metrics = self.update_discriminator(state.replace(**carry), *inputs)
+            return {name: getattr(after, name) for name in carry}, metrics
 
-        discriminator, d_metrics = jax.lax.scan(
-            discriminator_update, state.discriminator, (jnp.arange(self.n_critic), batch)
-        )
-        z = self.latents(jax.random.fold_in(key, self.n_critic))
-        labels = batch["label"][-1] if self.num_classes else None
-        generator, g_metrics = self.update_generator(state.generator, discriminator, z, labels)
+        carry = {"discriminator": state.discriminator, "memory": state.memory}
+        minibatches = jax.tree.map(lambda x: x[: self.n_critic], batch)
+        inputs = minibatches, jnp.arange(self.n_critic)
+        carry, d_metrics = jax.lax.scan(discriminator_update, carry, inputs)
+        updated = state.replace(**carry)
+        last = jax.tree.map(lambda x: x[-1], batch)
+        opponents = state if self.simultaneous else updated
+        generator, g_metrics = self.update_generator(opponents, last)
 
         per_step = self.n_critic * self.batch_size
         ema = player.average(
@@ -103,81 +142,234 @@ class GAN:
             generator,
             images=state.step.astype(jnp.float32) * per_step,
             per_step=per_step,
-            halflife=self.ema_halflife,
+            halflife=schedules.at(self.ema_halflife, state.step),
             rampup=self.ema_rampup,
         )
-        state = GANState(
-            step=state.step + 1,
-            key=state.key,
-            generator=generator,
-            discriminator=discriminator,
-            ema=ema,
-        )
+        state = updated.replace(step=state.step + 1, generator=generator, ema=ema)
         return state, {**_mean_or_first_broken(d_metrics), **g_metrics}
 
     def update_discriminator(
-        self, discriminator: Player, generator: Player, batch: Batch, z: Float[Array, "b z"]
-    ) -> tuple[Player, Metrics]:
-        real, labels = batch["image"], batch.get("label")
-        fake, _ = player.apply(
-            self.generator, generator.params, generator.stats, z, labels, train=True
+        self, state: GANState, minibatch: Batch, number: Int[Array, ""] | int
+    ) -> tuple[GANState, Metrics]:
+        """Update `number` of the step's K; what it changes is the discriminator and the memory."""
+        old = state.discriminator
+        parts = self._parts({"z": self.latents(state, number), **minibatch}, state, number)
+        of_all = state.step * self.n_critic + number  # the update's number since the start
+
+        def objective(params: Params, stats: Stats, part: Batch):
+            return self.discriminator_loss(params, stats, state, part, of_all)
+
+        gradients, stats, metrics = player.gradients(
+            objective, old.params, old.stats, parts, self.accumulate
         )
+        optimizer = self.discriminator_optimizer(state.step)
+        sign = metrics.get("real_sign")
+        memory = self.view.adapted(state.memory, sign, of_all, self.batch_size)
+        memory = moved_anchors(memory, metrics)
+        metrics |= _named("d_gradient_norm", player.gradient_norms(gradients))
+        new = player.update(old, optimizer, gradients, stats)
+        return state.replace(discriminator=new, memory=memory), metrics
 
-        def objective(params: Params):
-            def critic(images, stats=discriminator.stats):
-                return player.apply(self.discriminator, params, stats, images, labels, train=True)
+    def update_generator(self, state: GANState, minibatch: Batch) -> tuple[Player, Metrics]:
+        """Its update through the state's discriminator."""
+        number = 0 if self.simultaneous else self.n_critic
+        z = self.latents(state, number)
+        parts = self._parts({"z": z, **minibatch}, state, self.n_critic)
 
-            real_logits, stats = critic(real)
-            fake_logits, stats = critic(fake, stats)
-            loss = self.loss.discriminator(real_logits, fake_logits)
-            metrics = {
-                "d_loss": loss,
-                "real_logit": jnp.mean(real_logits),
-                "fake_logit": jnp.mean(fake_logits),
-                "d_accuracy": self._accuracy(real_logits, fake_logits),
-            }
-            for name, penalty, weight in self.penalties:
-                metrics[name] = penalty(lambda images: critic(images)[0], real)
-                loss = loss + weight * metrics[name]
-            return loss, (stats, metrics)
+        old = state.generator
 
-        gradients, (stats, metrics) = jax.grad(objective, has_aux=True)(discriminator.params)
-        metrics |= {
+        def objective(params: Params, stats: Stats, part: Batch):
+            opponent = state.discriminator
+            if self.opponent:
+                generator = old.replace(params=params, stats=stats)
+                opponent = self.opponent(self, state.replace(generator=generator), part)
+            return self.generator_loss(params, stats, state, part, opponent)
+
+        gradients, stats, metrics = player.gradients(
+            objective, old.params, old.stats, parts, self.accumulate
+        )
+        metrics |= _named("g_gradient_norm", player.gradient_norms(gradients))
+        optimizer = self.generator_optimizer(state.step)
+        return player.update(old, optimizer, gradients, stats), metrics
+
+    # ----------------------------------------------------------------------------------------------
+    # What the players minimise
+
+    def discriminator_loss(
+        self, params: Params, stats: Stats, state: GANState, part: Batch, number: Int[Array, ""]
+    ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
+        """Of the parameters, beside (stats afterwards, metrics). `part`: image, label, z, key."""
+        real, labels, key = part["image"], part.get("label"), part["key"]
+        generate = lambda z: self.generate(state.generator, z, labels)  # noqa: E731
+        fake = generate(part["z"])
+        metrics = {
             "real_diversity": diversity(real, labels),
             "fake_diversity": diversity(fake, labels),
-            **_named("d_gradient_norm", player.gradient_norms(gradients)),
         }
-        return player.update(discriminator, self.discriminator_optimizer, gradients, stats), metrics
+        if self.view.augmentation:
+            p = self.view.probability(state.memory, state.step)
+            metrics["augment_p"] = jnp.float32(p)
+        if self.view.replaces:
+            z = latents.draw(jax.random.fold_in(key, 3), self.latent, (len(real), self.z_dim))
+            real = augment.pseudo(jax.random.fold_in(key, 4), real, generate(z), p)
+        real, fake = self.view.packed(real), self.view.packed(fake)
 
-    def update_generator(
+        def judge(images, stats, stream):
+            stream = jax.random.fold_in(key, stream)
+            return self.judge(params, stats, images, labels, stream, state)
+
+        real_logits, real_outputs, after = judge(real, stats, 0)
+        fake_logits, fake_outputs, after = judge(fake, after, 1)
+        loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
+        metrics |= {
+            "d_loss": loss,
+            "real_logit": jnp.mean(real_logits),
+            "fake_logit": jnp.mean(fake_logits),
+            "d_accuracy": self._accuracy(real_logits, fake_logits),
+        }
+        if self.classes:
+            of_images = self.classes.loss.discriminator(real_outputs, fake_outputs, labels)
+            metrics["d_class_loss"] = jnp.mean(of_images)
+            loss += self.classes.weight("discriminator", state.step) * metrics["d_class_loss"]
+        if self.view.adapts:
+            metrics["real_sign"] = jnp.mean(jnp.sign(real_logits - self.loss.boundary))
+        scene = Scene(params, jax.random.fold_in(key, 2), real=real, fake=fake, z=part["z"])
+        scene = scene._replace(
+            critic=lambda images: judge(images, stats, 0)[0],
+            real_logits=real_logits,
+            fake_logits=fake_logits,
+            shift=augment.shift_and_flip,
+            generate=lambda z: self.view.packed(generate(z)),
+            anchors=anchors(state.memory, number),
+        )
+        added, penalties = penalise(self.penalties, scene, state.step, number)
+        return loss + added, (after, {**metrics, **penalties})
+
+    def generator_loss(
+        self, params: Params, stats: Stats, state: GANState, part: Batch, opponent: Player
+    ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
+        """Of the parameters, against `opponent`, beside (stats afterwards, metrics)."""
+        labels, key, z = part.get("label"), part["key"], part["z"]
+        fake, after = player.apply(
+            self.generator, params, stats, z, labels, train=True, dtype=self.dtype
+        )
+
+        def judge(images, stream):
+            stream = jax.random.fold_in(key, stream)
+            images = self.view.packed(images)
+            return self.judge(opponent.params, opponent.stats, images, labels, stream, state)
+
+        logits, outputs, _ = judge(fake, 1)
+        real_logits = judge(part["image"], 0)[0] if self.loss.uses_real else logits
+        weights = top_k_weights(logits, schedules.at(self.top_k, state.step))
+        loss = jnp.sum(weights * self.loss.generator(logits, real_logits))
+        metrics = {"g_loss": loss}
+        if self.classes:
+            metrics["g_class_loss"] = jnp.mean(self.classes.loss.generator(outputs, labels))
+            loss += self.classes.weight("generator", state.step) * metrics["g_class_loss"]
+
+        def generate(z):
+            generator = state.generator.replace(params=params, stats=stats)
+            return self.generate(generator, z, labels)
+
+        scene = Scene(params, jax.random.fold_in(key, 2), fake=fake, generate=generate, z=z)
+        added, penalties = penalise(self.generator_penalties, scene, state.step, state.step)
+        return loss + added, (after, {**metrics, **_named("g_", penalties)})
+
+    def generate(
+        self, generator: Player, z: Float[Array, "b z"], labels: Int[Array, " b"] | None
+    ) -> Float[Array, "b ..."]:
+        """Images in train mode, where what the pass would change in the stats is dropped."""
+        params, stats = generator.params, generator.stats
+        images, _ = player.apply(
+            self.generator, params, stats, z, labels, train=True, dtype=self.dtype
+        )
+        return images
+
+    def judge(
         self,
-        generator: Player,
-        discriminator: Player,
-        z: Float[Array, "b z"],
+        params: Params,
+        stats: Stats,
+        images: Float[Array, "b ..."],
         labels: Int[Array, " b"] | None,
-    ) -> tuple[Player, Metrics]:
-        def objective(params: Params):
-            fake, stats = player.apply(
-                self.generator, params, generator.stats, z, labels, train=True
-            )
-            logits, _ = player.apply(
-                self.discriminator,
-                discriminator.params,
-                discriminator.stats,
-                fake,
-                labels,
-                train=True,
-            )
-            return self.loss.generator(logits), stats
+        key: Key[Array, ""],
+        state: GANState,
+    ) -> tuple[Float[Array, " b"], dict[str, Array], Stats]:
+        """Logits, the head's other outputs and the stats afterwards, of packed images that are
+        augmented and given noise first."""
+        images = self.view.seen(key, images, state.memory, state.step)
+        output, stats = player.apply(
+            self.discriminator, params, stats, images, labels, train=True, dtype=self.dtype
+        )
+        logits, outputs = output if isinstance(output, tuple) else (output, {})
+        return logits, outputs, stats
 
-        (loss, stats), gradients = jax.value_and_grad(objective, has_aux=True)(generator.params)
-        generator = player.update(generator, self.generator_optimizer, gradients, stats)
-        norms = _named("g_gradient_norm", player.gradient_norms(gradients))
-        return generator, {"g_loss": loss, **norms}
+    # ----------------------------------------------------------------------------------------------
+    # Their parts
 
     def _accuracy(self, real: Float[Array, " b"], fake: Float[Array, " b"]) -> Float[Array, ""]:
-        """The share of the logits that lie on their side of the loss's boundary."""
+        """The share of the logits that lie on their side of the loss's boundary; without one, of
+        the pairs in which the real image's is larger."""
+        if self.loss.boundary is None:
+            return jnp.mean(real > fake)
         return (jnp.mean(real > self.loss.boundary) + jnp.mean(fake <= self.loss.boundary)) / 2
+
+    def _parts(self, minibatch: Batch, state: GANState, stream: Any) -> Batch:
+        key = jax.random.fold_in(self._step_key(state), self.n_critic + 1 + stream)
+        return player.parts(minibatch, key, self.accumulate, self.view.pack)
+
+    # ----------------------------------------------------------------------------------------------
+    # Latents and samples
+
+    def _step_key(self, state: GANState) -> Key[Array, ""]:
+        return jax.random.fold_in(state.key, state.step)
+
+    def latents(self, state: GANState, number: Int[Array, ""] | int) -> Float[Array, "b z"]:
+        """Those of the step's update `number`; the generator's has n_critic."""
+        key = jax.random.fold_in(self._step_key(state), number)
+        shape = self.batch_size, self.z_dim
+        return parallel.constrain_batch(latents.draw(key, self.latent, shape))
+
+    def sample(
+        self,
+        state: GANState,
+        key: Key[Array, ""],
+        labels: Int[Array, " b"],
+        truncation: float | None = None,
+        train: bool = False,
+    ) -> Float[Array, "b ..."]:
+        """One image for each label, in [-1, 1]; without classes only their number counts.
+
+        With `truncation` latents are drawn anew until they lie within it (Brock et al. 2019). With
+        `train` BatchNorm takes the statistics of this batch instead of the running ones.
+        """
+        z = latents.draw(key, self.latent, (labels.shape[0], self.z_dim), truncation)
+        inputs = z, labels if self.num_classes else None
+        ema = state.ema
+        return player.apply(
+            self.generator, ema.params, ema.stats, *inputs, train=train, dtype=self.dtype
+        )[0]
+
+    def with_standing_statistics(
+        self, state: GANState, key: Key[Array, ""], passes: int = 16
+    ) -> GANState:
+        """The state whose average has standing statistics, of batches with uniform labels."""
+        if "batch_stats" not in state.ema.stats:
+            return state
+
+        def moved(moments: Stats, key: Key[Array, ""]) -> Stats:
+            z_key, label_key = jax.random.split(key)
+            z = latents.draw(z_key, self.latent, (self.batch_size, self.z_dim))
+            labels = jax.random.randint(label_key, (self.batch_size,), 0, max(self.num_classes, 1))
+            inputs = z, labels if self.num_classes else None
+            stats = {**state.ema.stats, "batch_stats": moments}
+            return player.apply(
+                self.generator, state.ema.params, stats, *inputs, train=True, dtype=self.dtype
+            )[1]["batch_stats"]
+
+        moments = latents.standing_statistics(moved, state.ema.stats["batch_stats"], key, passes)
+        stats = {**state.ema.stats, "batch_stats": moments}
+        return state.replace(ema=state.ema.replace(stats=stats))
 
     def health(self, state: GANState) -> Metrics:
         """What the state alone tells: how far the average is from the generator's parameters, and
@@ -188,28 +380,8 @@ class GAN:
             **_named("g_", player.largest_singular_value(state.generator)),
         }
 
-    def sample(
-        self,
-        state: GANState,
-        key: Key[Array, ""],
-        labels: Int[Array, " b"],
-        truncation: float | None = None,
-    ) -> Float[Array, "b ..."]:
-        """One image for each label, in [-1, 1]; without classes only their number counts.
 
-        With `truncation` latents are drawn anew until they lie within it (Brock et al. 2019).
-        """
-        shape = (labels.shape[0], self.z_dim)
-        if truncation is None:
-            z = jax.random.normal(key, shape)
-        else:
-            z = jax.random.truncated_normal(key, -truncation, truncation, shape)
-        inputs = z, labels if self.num_classes else None
-        ema = state.ema
-        return player.apply(self.generator, ema.params, ema.stats, *inputs, train=False)[0]
-
-    def latents(self, key: Key[Array, ""]) -> Float[Array, "b z"]:
-        return parallel.constrain_batch(jax.random.normal(key, (self.batch_size, self.z_dim)))
+make = GAN
 
 
 def _mean_or_first_broken(metrics: dict[str, Float[Array, " k"]]) -> Metrics:

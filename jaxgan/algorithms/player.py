@@ -1,6 +1,7 @@
 """One network in training: its arrays, its optimiser's update, its moving average."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +11,7 @@ import optax
 from flax import struct
 
 from jaxgan.errors import lookup
-from jaxgan.typing import Array, Float, Params, PyTree, Stats
+from jaxgan.typing import Array, Batch, Float, Params, PyTree, Stats
 
 
 class Player(struct.PyTreeNode):
@@ -38,13 +39,69 @@ def create(
 
 
 def apply(
-    module: nn.Module, params: Params, stats: Stats, *inputs: Any, train: bool
-) -> tuple[Array, Stats]:
-    """The network's output and its stats afterwards (unchanged unless `train`)."""
-    variables = {"params": params, **stats}
+    module: nn.Module,
+    params: Params,
+    stats: Stats,
+    *inputs: Any,
+    train: bool,
+    dtype: Any = jnp.float32,
+) -> tuple[Any, Stats]:
+    """The network's output and its stats afterwards (unchanged unless `train`).
+
+    It computes in `dtype`, from float32 and to float32. Stats stay float32, and layers reduce in it
+    what needs it: moments, singular values, softmax, logits.
+    """
+    variables = {"params": _cast(params, dtype), **stats}
     mutable = list(stats) if train else []
+    inputs = _cast(inputs, dtype)
     output, updated = module.apply(variables, *inputs, train=train, mutable=mutable)
-    return output, dict(updated) if train else stats
+    return _cast(output, jnp.float32), _cast(dict(updated), jnp.float32) if train else stats
+
+
+def _cast(tree: PyTree, dtype: Any) -> PyTree:
+    is_float = lambda x: jnp.issubdtype(x.dtype, jnp.floating)  # noqa: E731
+    return jax.tree.map(lambda x: x.astype(dtype) if is_float(x) else x, tree)
+
+
+def parts(minibatch: Batch, key: Array, count: int, pack: int = 1) -> Batch:
+    """The minibatch and its key, or `count` parts of it along a new first axis.
+
+    Packs of `pack` examples stay together, and each device keeps its share: of n parts, part i has
+    the packs i, i + n, i + 2n ...
+    """
+    if count == 1:
+        return {**minibatch, "key": key}
+
+    def split(x: Array) -> Array:
+        packs = x.reshape(-1, count, pack, *x.shape[1:])
+        return packs.swapaxes(0, 1).reshape(count, -1, *x.shape[1:])
+
+    return {**jax.tree.map(split, minibatch), "key": jax.random.split(key, count)}
+
+
+def gradients(
+    objective: Callable, params: Params, stats: Stats, parts: PyTree, count: int
+) -> tuple[Params, Stats, Any]:
+    """The gradient of the mean loss over `count` parts of a minibatch, one part after another.
+
+    `objective(params, stats, part)` gives (loss, (stats, metrics)); `parts` has them along its
+    first axis, or is the only one where `count` is 1. Stats go from part to part; metrics are
+    means.
+    """
+    of_part = jax.grad(objective, has_aux=True)
+    if count == 1:
+        gradient, (stats, metrics) = of_part(params, stats, parts)
+        return gradient, stats, metrics
+
+    def add(carry, part):
+        total, stats = carry
+        gradient, (stats, metrics) = of_part(params, stats, part)
+        return (optax.tree.add(total, gradient), stats), metrics
+
+    start = optax.tree.zeros_like(params), stats
+    (total, stats), metrics = jax.lax.scan(add, start, parts)
+    mean = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
+    return optax.tree.scale(1 / count, total), stats, mean
 
 
 def gradient_norms(gradients: Params) -> dict[str, Float[Array, ""]]:
@@ -87,7 +144,7 @@ def average(
     player: Player,
     images: Float[Array, ""],
     per_step: int,
-    halflife: float,
+    halflife: float | Float[Array, ""],
     rampup: float,
 ) -> Average:
     """Exponential moving average with a half-life counted in images.
@@ -104,18 +161,66 @@ def average(
     )
 
 
-def make_optimizer(
-    name: str, learning_rate: float, b1: float, b2: float, clip_norm: float
-) -> optax.GradientTransformation:
-    """The optimiser called `name`, after clipping gradients to the norm `clip_norm` (0: no)."""
-    optimizer = lookup(OPTIMIZERS, name, "optimizer.name")(learning_rate, b1, b2)
-    if clip_norm:
-        return optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
-    return optimizer
+# --------------------------------------------------------------------------------------------------
+# Optimisers
 
-
-OPTIMIZERS = {
-    "adam": lambda learning_rate, b1, b2: optax.adam(learning_rate, b1, b2),
-    "rmsprop": lambda learning_rate, b1, b2: optax.rmsprop(learning_rate, b2, momentum=b1),
-    "sgd": lambda learning_rate, b1, b2: optax.sgd(learning_rate, momentum=b1),
+# Those of optax that take a gradient and no more.
+# fmt: off
+OPTIMIZERS = (
+    "adabelief", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamaxw", "adamw", "adan",
+    "amsgrad", "fromage", "lamb", "lars", "lion", "nadam", "nadamw", "novograd",
+    "optimistic_adam_v2", "optimistic_gradient_descent", "radam", "rmsprop", "rprop", "sgd",
+    "sign_sgd", "signum", "sm3", "yogi",
+)
+# fmt: on
+# What b1 and b2 are called there, where it is something else.
+NAMES = {
+    "rmsprop": {"b1": "momentum", "b2": "decay"},
+    "sgd": {"b1": "momentum"},
+    "signum": {"b1": "momentum"},
+    "lars": {"b1": "momentum"},
 }
+
+
+def make_optimizer(
+    name: str,
+    learning_rate: Any,
+    b1: Any,
+    b2: Any,
+    clip_norm: float = 0.0,
+    clip_value: float = 0.0,
+    clip_weights: float = 0.0,
+    arguments: Mapping[str, Any] | None = None,
+) -> optax.GradientTransformation:
+    """optax's optimiser called `name`, with `arguments` beside the rates if it takes them.
+
+    Gradients are clipped before it, to `clip_value` each and then to the global norm `clip_norm`,
+    and weights after it to `clip_weights` (0: no). The rates may be arrays, such as a schedule's
+    values at a step: the optimiser may be made anew in each step, for its state is the same as with
+    numbers. Raises UserError for a name or an argument that does not exist.
+    """
+    lookup(dict.fromkeys(OPTIMIZERS), name, "optimizer.name")
+    make = getattr(optax, name)
+    known = inspect.signature(make).parameters
+    rates = {NAMES.get(name, {}).get(key, key): value for key, value in (("b1", b1), ("b2", b2))}
+    chosen = {key: value for key, value in rates.items() if key in known}
+    for key, value in (arguments or {}).items():
+        lookup(dict.fromkeys(set(known) - {"learning_rate"}), key, "optimizer.arguments")
+        chosen[key] = value
+    chain = [make(learning_rate, **chosen)]
+    if clip_norm:
+        chain.insert(0, optax.clip_by_global_norm(clip_norm))
+    if clip_value:
+        chain.insert(0, optax.clip(clip_value))
+    if clip_weights:
+        chain.append(_clip_weights(clip_weights))
+    return chain[0] if len(chain) == 1 else optax.chain(*chain)
+
+
+def _clip_weights(largest: float) -> optax.GradientTransformation:
+    # Arjovsky et al. 2017, algorithm 1: w <- clip(w, -c, c) after each update
+    def update(updates, state, params):
+        clip = lambda u, w: jnp.clip(w + u, -largest, largest) - w  # noqa: E731
+        return jax.tree.map(clip, updates, params), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

@@ -55,7 +55,7 @@ def make_feed(
     cache: str,
     flip: bool,
     seed: int,
-    n_critic: int,
+    minibatches: int,
     batch_size: int,
     process: tuple[int, int] = (0, 1),
     workers: int = 0,
@@ -77,9 +77,9 @@ def make_feed(
 
     def positions(step: int, count: int) -> Int[np.ndarray, "s k b"]:
         """Which examples steps `step` to `step + count - 1` see, this process's share."""
-        per_step = n_critic * batch_size
+        per_step = minibatches * batch_size
         chosen = indices(seed, step * per_step, count * per_step, size)
-        return chosen.reshape(count, n_critic, batch_size)[..., share]
+        return chosen.reshape(count, minibatches, batch_size)[..., share]
 
     def finish(key, rows: UInt8[Array, "k b d"]) -> Float[Array, "k b h w c"]:
         images = to_float(rows).reshape(*rows.shape[:2], *examples.shape)

@@ -42,15 +42,15 @@ class Toy:
     num_examples: int = 0  # none: there is no end
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def feed(self, flip: bool, seed: int, n_critic: int, batch_size: int, **_: Any) -> Feed:
+    def feed(self, flip: bool, seed: int, minibatches: int, batch_size: int, **_: Any) -> Feed:
         """Fresh points in every minibatch. How a set is held, and by whom, has no bearing."""
         if flip:
             raise UserError("data.flip: points have no mirror image; leave it False")
 
         def batch(key, resident, inputs):
-            points, labels = self.draw(key, n_critic * batch_size)
+            points, labels = self.draw(key, minibatches * batch_size)
             fresh = {"image": points} if labels is None else {"image": points, "label": labels}
-            return {k: v.reshape(n_critic, batch_size, *v.shape[1:]) for k, v in fresh.items()}
+            return {k: v.reshape(minibatches, batch_size, *v.shape[1:]) for k, v in fresh.items()}
 
         return Feed(seed=seed, resident={}, fetch=lambda step, count: {}, batch=batch)
 
@@ -69,7 +69,7 @@ class Stacked:
     def shape(self) -> tuple[int, ...]:
         return (*self.images.shape[1:], 3)
 
-    def feed(self, flip: bool, seed: int, n_critic: int, batch_size: int, **_: Any) -> Feed:
+    def feed(self, flip: bool, seed: int, minibatches: int, batch_size: int, **_: Any) -> Feed:
         """Fresh triples in every minibatch; the grey images lie on the device."""
         resident = {"image": self.images.reshape(len(self.images), -1)}  # rows: see feed.py
         if self.labels is not None:
@@ -77,11 +77,11 @@ class Stacked:
         base = round(len(self.class_names) ** (1 / 3))
 
         def batch(key, resident, inputs):
-            shape = (n_critic, batch_size, 3)
+            shape = (minibatches, batch_size, 3)
             chosen_key, flip_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
             chosen = jax.random.randint(chosen_key, shape, 0, len(self.images))
             channels = to_float(jnp.moveaxis(resident["image"][chosen], 2, -1))
-            images = channels.reshape(n_critic, batch_size, *self.shape)
+            images = channels.reshape(minibatches, batch_size, *self.shape)
             fresh = {"image": mirror(flip_key, images) if flip else images}
             if "label" in resident:
                 digits = resident["label"][chosen]

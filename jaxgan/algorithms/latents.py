@@ -1,0 +1,49 @@
+"""The latents of generators, and the statistics that a trained one samples with."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxgan.typing import Array, Float, Key, Stats
+
+LATENTS = ("normal", "uniform", "truncated")
+TRUNCATED = 2.0  # where training truncates
+
+
+def draw(
+    key: Key[Array, ""], latent: str, shape: tuple[int, int], truncation: float | None = None
+) -> Float[Array, "b z"]:
+    """Latents of the distribution `latent`: standard normal; uniform on (-1, 1); or normal, drawn
+    anew until each number lies within -2 to 2. With `truncation` all lie within that."""
+    if latent == "uniform":
+        reach = 1.0 if truncation is None else min(truncation, 1.0)
+        return jax.random.uniform(key, shape, minval=-reach, maxval=reach)
+    if latent == "truncated":
+        truncation = min(truncation or TRUNCATED, TRUNCATED)
+    if truncation is None:
+        return jax.random.normal(key, shape)
+    return jax.random.truncated_normal(key, -truncation, truncation, shape)
+
+
+def standing_statistics(
+    moved: Callable[[Stats, Key[Array, ""]], Stats],
+    moments: Stats,
+    key: Key[Array, ""],
+    passes: int,
+) -> Stats:
+    """Standing statistics (Brock et al. 2019, appendix B): BatchNorm's moments, averaged over
+    `passes` batches.
+
+    `moved(moments, key)`: the running moments after a batch of the latents that `key` gives.
+    """
+
+    def of_a_batch(number):
+        # A running moment moves from m to decay m + (1 - decay) batch. Where it gets to from 0 and
+        # from 1 tells the batch's, whatever the decay.
+        here = jax.random.fold_in(key, number)
+        from_0 = moved(jax.tree.map(jnp.zeros_like, moments), here)
+        from_1 = moved(jax.tree.map(jnp.ones_like, moments), here)
+        return jax.tree.map(lambda a, b: a / (1 - (b - a)), from_0, from_1)
+
+    return jax.tree.map(lambda x: jnp.mean(x, 0), jax.lax.map(of_a_batch, jnp.arange(passes)))

@@ -1,0 +1,45 @@
+"""Unrolled GANs (Metz et al., ICLR 2017, https://arxiv.org/abs/1611.02163).
+
+The generator's loss looks through the discriminator as it would be after K more of its updates
+(equation 8), and its gradient is that of the whole, the updates of the discriminator's optimiser
+included (equation 9); K = 0 is the plain GAN. What the paper leaves open:
+
+* All K updates and the generator's loss see the one minibatch of the generator's update, as in the
+  authors' code, which evaluates one graph on one batch.
+* The discriminator's own update, before it, is a plain one (equation 11): what was unrolled is
+  thrown away.
+
+Adam's square root has no slope at 0: with `optimizer.discriminator.name = "adam"` give it
+`arguments.eps_root`, which the config check demands.
+"""
+
+import functools
+from typing import Any
+
+import jax
+
+from jaxgan.algorithms import player
+from jaxgan.algorithms.gan import GAN, GANState
+from jaxgan.algorithms.player import Player
+from jaxgan.typing import Batch
+
+
+def make(unrolled_steps: int, **fields: Any) -> GAN:
+    """A GAN with the same fields whose generator looks `unrolled_steps` updates ahead."""
+    ahead = functools.partial(look_ahead, count=unrolled_steps)
+    return GAN(**fields, opponent=ahead if unrolled_steps else None)
+
+
+def look_ahead(gan: GAN, state: GANState, part: Batch, count: int) -> Player:
+    """The state's discriminator after `count` updates against the state's generator, a
+    differentiable function of it."""
+    optimizer = gan.discriminator_optimizer(state.step)
+    loss = jax.grad(gan.discriminator_loss, has_aux=True)
+
+    def update(discriminator: Player, _: None) -> tuple[Player, None]:
+        gradients, (stats, _) = loss(
+            discriminator.params, discriminator.stats, state, part, state.step * gan.n_critic
+        )
+        return player.update(discriminator, optimizer, gradients, stats), None
+
+    return jax.lax.scan(update, state.discriminator, None, count)[0]

@@ -1,0 +1,120 @@
+"""What the discriminator gets to see: images that are augmented, given noise and packed; and what
+the state remembers of its logits, for the augmentation's strength and for LeCam.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxgan import augment, schedules
+from jaxgan.schedules import Scalar
+from jaxgan.typing import Array, Float, Int, Key, Metrics
+
+ADAPT_EVERY = 4  # updates of the discriminator between those of p (Karras et al. 2020, section 3.1)
+ANCHOR_DECAY = 0.99  # of LeCam's moving averages of logits (Tseng et al. 2021, section 4)
+
+
+class Augmentation(NamedTuple):
+    """With a `target` p starts at 0 and is adapted (ADA). `transform` None is APA."""
+
+    transform: Callable[[Key[Array, ""], Array, Any], Array] | None
+    p: Scalar
+    target: float = 0.0
+    kimg: float = 500.0
+
+
+class View(NamedTuple):
+    """`noise`: the standard deviation of instance noise (Sønderby et al. 2017); `pack`: images that
+    are judged together (Lin et al. 2018, PacGAN), joined by their channels."""
+
+    augmentation: Augmentation | None = None
+    noise: Scalar = 0.0
+    pack: int = 1
+
+    def packed(self, images: Float[Array, "b ..."]) -> Float[Array, "b2 ..."]:
+        """Each `pack` images after one another as one."""
+        if self.pack == 1:
+            return images
+        groups = images.reshape(-1, self.pack, *images.shape[1:])
+        return jnp.concatenate([groups[:, m] for m in range(self.pack)], axis=-1)
+
+    def unpacked(self, images: Float[Array, "b2 ..."]) -> Float[Array, "b ..."]:
+        if self.pack == 1:
+            return images
+        groups = jnp.stack(jnp.split(images, self.pack, axis=-1), axis=1)
+        return groups.reshape(-1, *groups.shape[2:])
+
+    def seen(
+        self, key: Key[Array, ""], images: Float[Array, "b ..."], memory: Metrics, step: Any
+    ) -> Float[Array, "b ..."]:
+        """Of packed images each one augmented, all with noise."""
+        if self.augmentation and self.augmentation.transform:
+            augment_key, p = jax.random.fold_in(key, 0), self.probability(memory, step)
+            single = self.augmentation.transform(augment_key, self.unpacked(images), p)
+            images = self.packed(single)
+        if callable(self.noise) or self.noise:
+            noise = jax.random.normal(jax.random.fold_in(key, 1), images.shape)
+            images = images + schedules.at(self.noise, step) * noise
+        return images
+
+    # ----------------------------------------------------------------------------------------------
+    # The augmentation's strength
+
+    @property
+    def replaces(self) -> bool:
+        """Whether generated images stand in for some real ones (APA)."""
+        return self.augmentation is not None and self.augmentation.transform is None
+
+    @property
+    def adapts(self) -> bool:
+        return self.augmentation is not None and self.augmentation.target > 0
+
+    def probability(self, memory: Metrics, step: Any) -> Any:
+        """The augmentation's p."""
+        assert self.augmentation
+        return memory["augment_p"] if self.adapts else schedules.at(self.augmentation.p, step)
+
+    def adapted(self, memory: Metrics, sign: Any, number: Int[Array, ""], images: int) -> Metrics:
+        """The memory after update `number` of the discriminator, from 0, on a minibatch of `images`
+        with `sign` the mean sign of the real ones' logits."""
+        if not self.adapts:
+            return memory
+        assert self.augmentation
+        target, kimg = self.augmentation.target, self.augmentation.kimg
+        p, signs = memory["augment_p"], memory["signs"] + sign
+        due = (number + 1) % ADAPT_EVERY == 0
+        moved = augment.adapt(p, signs / ADAPT_EVERY, target, float(ADAPT_EVERY * images), kimg)
+        p, signs = jnp.where(due, moved, p), jnp.where(due, 0.0, signs)
+        return {**memory, "augment_p": p, "signs": signs}
+
+
+def initial_memory(view: View, penalties: Iterable[str]) -> Metrics:
+    names = ["augment_p", "signs"] if view.adapts else []
+    names += ["real_anchor", "fake_anchor"] if "lecam" in penalties else []
+    return {name: jnp.zeros(()) for name in names}
+
+
+# --------------------------------------------------------------------------------------------------
+# LeCam's anchors, moving averages of the mean logits
+
+
+def moved_anchors(memory: Metrics, metrics: Metrics) -> Metrics:
+    """The memory after an update with these mean logits."""
+    if "real_anchor" not in memory:
+        return memory
+    moved = {
+        f"{which}_anchor": ANCHOR_DECAY * memory[f"{which}_anchor"]
+        + (1 - ANCHOR_DECAY) * metrics[f"{which}_logit"]
+        for which in ("real", "fake")
+    }
+    return {**memory, **moved}
+
+
+def anchors(memory: Metrics, number: Int[Array, ""]) -> Metrics | None:
+    """The averages before update `number`, freed of the zeros that they began with."""
+    if "real_anchor" not in memory:
+        return None
+    seen = jnp.maximum(1 - ANCHOR_DECAY ** number.astype(jnp.float32), 1 - ANCHOR_DECAY)
+    return {which: memory[f"{which}_anchor"] / seen for which in ("real", "fake")}

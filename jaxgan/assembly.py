@@ -1,0 +1,297 @@
+"""From a resolved config to the algorithm that trains: names become functions and networks.
+
+Also here: which settings make no sense together, and why.
+"""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+import jaxgan.algorithms
+import jaxgan.models
+from jaxgan import augment, schedules
+from jaxgan.algorithms import player
+from jaxgan.algorithms.terms import Classes, Regulariser
+from jaxgan.algorithms.view import Augmentation, View
+from jaxgan.config import flatten
+from jaxgan.errors import UserError, lookup
+from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
+from jaxgan.models.choices import CHOICES
+from jaxgan.penalties import GENERATOR_PENALTIES, PENALTIES
+
+# Modules of the two packages that are no model and no algorithm.
+_SHARED = {"choices", "conditions", "heads", "layers", "norms"}
+_SHARED |= {"latents", "player", "terms", "view"}
+
+
+def build(config: ConfigDict) -> Any:
+    """The algorithm that a resolved config describes.
+
+    Raises UserError for a name that does not exist and for settings that make no sense together.
+    """
+    model = _module(jaxgan.models, config.model.name, "model.name")
+    algorithm = _module(jaxgan.algorithms, config.algorithm, "algorithm")
+    shape, num_classes = tuple(config.derived.image_shape), config.derived.num_classes
+    generator = _network(
+        model.Generator, config, "generator", image_shape=shape, num_classes=num_classes
+    )
+    discriminator = _network(model.Discriminator, config, "discriminator", num_classes=num_classes)
+    _check(config, discriminator)
+    unrolled = {"unrolled_steps": config.unrolled_steps} if config.algorithm == "unrolled" else {}
+    return algorithm.make(
+        generator=generator,
+        discriminator=discriminator,
+        generator_optimizer=_optimizer(config, "generator"),
+        discriminator_optimizer=_optimizer(config, "discriminator"),
+        loss=_loss(config),
+        n_critic=config.n_critic,
+        batch_size=config.batch_size,
+        z_dim=config.z_dim,
+        num_classes=num_classes,
+        ema_halflife=_scalar(config, config.ema.halflife_kimg, times=1000.0),
+        ema_rampup=float(config.ema.rampup),
+        penalties=_penalties(config, "penalties", PENALTIES),
+        generator_penalties=_penalties(config, "generator_penalties", GENERATOR_PENALTIES),
+        classes=_classes(config, discriminator),
+        view=View(_augmentation(config), _scalar(config, config.instance_noise), config.pack),
+        latent=config.latent,
+        accumulate=config.accumulate,
+        top_k=_scalar(config, config.top_k),
+        simultaneous=config.updates == "simultaneous",
+        dtype=jnp.dtype(config.precision),
+        **unrolled,
+    )
+
+
+def _module(package: ModuleType, name: str, key: str) -> ModuleType:
+    names = {m.name for m in pkgutil.iter_modules(package.__path__)} - _SHARED
+    full_name = lookup({n: f"{package.__name__}.{n}" for n in names}, name, key)
+    return importlib.import_module(full_name)
+
+
+def _scalar(config: ConfigDict, value: Any, times: float = 1.0) -> schedules.Scalar:
+    value = value.to_dict() if isinstance(value, ConfigDict) else value
+    scalar = schedules.make(value, config.derived.images_per_step)
+    if times == 1.0:
+        return scalar
+    return (lambda step: times * scalar(step)) if callable(scalar) else times * scalar
+
+
+def _optimizer(config: ConfigDict, role: str) -> Callable[[Any], optax.GradientTransformation]:
+    """The player's optimiser at a step. It is made anew in each, so that its rates are functions of
+    the run's step and of nothing else."""
+    settings = config.optimizer[role].to_dict()
+    rates = {key: _scalar(config, settings[key]) for key in ("learning_rate", "b1", "b2")}
+    lookup(dict.fromkeys(player.OPTIMIZERS), settings["name"], f"optimizer.{role}.name")
+    known = inspect.signature(getattr(optax, settings["name"])).parameters
+    for name, value in flatten(settings["arguments"]):
+        key = f"optimizer.{role}.arguments"
+        lookup(dict.fromkeys(set(known) - {"learning_rate"}), name, key)
+        if not isinstance(value, bool | int | float):
+            raise UserError(f"{key}.{name}: {value!r} is not allowed; it must be a number")
+
+    def at_step(step: Any) -> optax.GradientTransformation:
+        now = {key: schedules.at(rate, step) for key, rate in rates.items()}
+        return player.make_optimizer(**{**settings, **now})
+
+    return at_step
+
+
+def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived: Any) -> nn.Module:
+    """The network with its fields from the config's section `role`, of the defaults' types."""
+    fields = {f.name: f.default for f in dataclasses.fields(network)}
+    for name in ("parent", "name", *derived):
+        fields.pop(name)
+    chosen = {}
+    for name, value in config.model[role].items():
+        default = lookup(fields, name, f"model.{role} ({config.model.name})")
+        value = tuple(value) if isinstance(value, list | tuple) else value
+        if type(default) is float and type(value) is int:
+            value = float(value)
+        sizes = value if isinstance(value, tuple) else (value,)
+        positive = all(type(size) in (int, float) and size > 0 for size in sizes)
+        right = isinstance(default, str | bool) or positive
+        if type(value) is not type(default) or not right:
+            raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")
+        if name in CHOICES[role]:
+            lookup(CHOICES[role][name], value, f"model.{role}.{name}")
+        chosen[name] = value
+    return network(**derived, **chosen)
+
+
+# --------------------------------------------------------------------------------------------------
+# Objectives
+
+
+def _loss(config: ConfigDict) -> Loss:
+    loss = lookup(LOSSES, config.loss, "loss")
+    if not config.label_smoothing:
+        return loss
+    if loss.smooth is None:
+        able = ", ".join(sorted(name for name, each in LOSSES.items() if each.smooth))
+        raise UserError(
+            f"label_smoothing: the loss {config.loss} has no target to smooth; those that have: "
+            f"{able}"
+        )
+    smooth = functools.partial(loss.smooth, smoothing=config.label_smoothing)
+    return loss._replace(discriminator=smooth)
+
+
+def _penalties(
+    config: ConfigDict, section: str, table: Mapping[str, Callable]
+) -> tuple[Regulariser, ...]:
+    found = []
+    for name, value in config[section].items():
+        penalty = lookup(table, name, section)
+        weight, every, settings = value, 1, {}
+        if isinstance(value, ConfigDict) and "kind" not in value:
+            settings = value.to_dict()
+            weight, every = settings.pop("weight"), settings.pop("every", 1)
+        known = dict(list(inspect.signature(penalty).parameters.items())[1:])
+        for key, setting in settings.items():
+            lookup({**known, "weight": None, "every": None}, key, f"{section}.{name}")
+            if not isinstance(setting, bool | int | float):
+                raise UserError(f"{section}.{name}.{key}: {setting!r} is not a number")
+        penalty = functools.partial(penalty, **settings)
+        found.append(Regulariser(name, penalty, _scalar(config, weight), every))
+    return tuple(found)
+
+
+def _classes(config: ConfigDict, discriminator: nn.Module) -> Classes | None:
+    conditioning = getattr(discriminator, "conditioning", "")
+    if conditioning not in CLASS_LOSSES:
+        return None
+    settings, loss = config.class_loss, CLASS_LOSSES[conditioning]
+    chosen = {name: settings[name] for name in loss.settings}
+    loss = loss._replace(
+        discriminator=functools.partial(loss.discriminator, **chosen),
+        generator=functools.partial(loss.generator, **chosen),
+    )
+    weights = (settings.discriminator_weight, settings.generator_weight)
+    return Classes(loss, *(_scalar(config, weight) for weight in weights))
+
+
+def _augmentation(config: ConfigDict) -> Augmentation | None:
+    settings = config.augment
+    if settings.policy == "none":
+        return None
+    transform = None if settings.policy == "apa" else augment.make(settings.policy)
+    p = _scalar(config, settings.p)
+    return Augmentation(transform, p, float(settings.target), float(settings.kimg))
+
+
+# --------------------------------------------------------------------------------------------------
+# What makes no sense together
+
+
+def _check(config: ConfigDict, discriminator: nn.Module) -> None:
+    """Raises UserError for the first pair of settings that do not go together."""
+    for wrong, text in _contradictions(config, discriminator):
+        if wrong:
+            raise UserError(text)
+
+
+def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[bool, str]]:
+    loss = lookup(LOSSES, config.loss, "loss")
+    conditioning = getattr(discriminator, "conditioning", "")
+    classifies = conditioning in CLASS_LOSSES
+    augment_, optimizer = config.augment, config.optimizer.discriminator
+    images = len(config.derived.image_shape) > 1
+    group = config.accumulate * config.pack
+    parts_matter = loss.couples or (classifies and CLASS_LOSSES[conditioning].couples)
+    return [
+        (
+            classifies and not config.conditional,
+            f"model.discriminator.conditioning: {conditioning!r} classifies images, and there are "
+            f"no classes; set conditional=True",
+        ),
+        (
+            config.batch_size % group > 0,
+            f"batch_size: {config.batch_size} is not a multiple of accumulate x pack = {group}",
+        ),
+        (
+            config.pack > 1 and config.conditional,
+            "pack: images that are judged together would have labels of their own; set "
+            "conditional=False or pack=1",
+        ),
+        (
+            config.updates == "simultaneous" and config.n_critic > 1,
+            f"updates: simultaneous ones are one of each player, and n_critic is {config.n_critic}",
+        ),
+        (
+            config.accumulate > 1 and (parts_matter or config.top_k != 1),
+            f"accumulate: parts of a minibatch are no minibatch to "
+            f"{conditioning if classifies else config.loss if loss.couples else 'top_k'}, which "
+            f"compares the images in it; set accumulate=1",
+        ),
+        (
+            config.unrolled_steps > 0 and config.algorithm != "unrolled",
+            f"unrolled_steps: the algorithm {config.algorithm} does not unroll; set "
+            f"algorithm=unrolled",
+        ),
+        (
+            config.unrolled_steps > 0
+            and "eps_root" in inspect.signature(getattr(optax, optimizer.name)).parameters
+            and not optimizer.arguments.get("eps_root"),
+            f"optimizer.discriminator.arguments.eps_root: unrolling differentiates the square root "
+            f"in {optimizer.name}, which has no slope at 0; set it to 1e-16, say",
+        ),
+        *_of_augmentation(config, loss, augment_, images),
+        *_of_penalties(config, loss, discriminator, images),
+    ]
+
+
+def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> list:
+    used, relative = settings.policy != "none", loss.boundary is None
+    _augmentation(config)  # names first
+    idle = not isinstance(settings.p, ConfigDict) and settings.p == 0 and settings.target == 0
+    return [
+        (
+            used and settings.policy != "apa" and not images,
+            f"augment.policy: {settings.policy!r} changes images, and these data are points",
+        ),
+        (
+            used and idle,
+            f"augment.p: with 0, and no augment.target, {settings.policy} does nothing",
+        ),
+        (
+            not used and settings.target > 0,
+            "augment.target: there is nothing to adapt while augment.policy is none",
+        ),
+        (
+            settings.target > 0 and relative,
+            f"augment.target: the sign of a logit means nothing to the loss {config.loss}; give "
+            f"augment.p a number or a schedule",
+        ),
+    ]
+
+
+def _of_penalties(config, loss: Loss, discriminator: nn.Module, images: bool) -> list:
+    moves = [name for name in ("cr", "bcr") if name in config.penalties]
+    return [
+        (
+            bool(moves) and not images,
+            f"penalties.{''.join(moves[:1])}: it shifts and flips images, and these are points",
+        ),
+        (
+            "lecam" in config.penalties and loss.uses_real,
+            f"penalties.lecam: it ties logits to values, and the loss {config.loss} leaves all of "
+            f"them free to move together",
+        ),
+        (
+            "wgan_gp" in config.penalties and getattr(discriminator, "norm", "") == "batch",
+            "penalties.wgan_gp: it bounds the gradient by each image, and with "
+            "model.discriminator.norm=batch a logit depends on all (Gulrajani et al. 2017, section "
+            "4); take layer or none",
+        ),
+    ]

@@ -1,0 +1,248 @@
+"""Losses, penalties and ways of conditioning, each with each; what is refused, with its reason."""
+
+import itertools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import assembly, config
+from jaxgan.errors import UserError
+from jaxgan.losses import LOSSES
+from jaxgan.models import heads
+from jaxgan.penalties import GENERATOR_PENALTIES, PENALTIES
+
+DEFAULT = Path(__file__).parents[1] / "configs" / "default.py"
+# Ways to give labels: to the discriminator, to the generator.
+CONDITIONINGS = [None, *itertools.product(heads.CONDITIONINGS, ["embedding"])]
+CONDITIONINGS += [("projection", "concat"), ("projection", "norm")]
+
+
+def settings(*overrides, shape=(8, 8, 3), size=100):
+    """A resolved config of narrow fully connected networks for images of that shape."""
+    found = config.load(DEFAULT, ["model.name=mlp", "batch_size=8", "z_dim=4"])
+    found.model.generator = {"features": (8,)}
+    found.model.discriminator = {"features": (8,)}
+    for override in overrides:
+        config._override(found, *override.split("=", 1))
+    config.validate(found)
+    classes = ("a", "b", "c") if found.conditional else ()
+    return config.resolve(found, size, shape, classes, {})
+
+
+def conditioned(way):
+    if way is None:
+        return ["conditional=False"]
+    return [
+        "conditional=True",
+        f"model.discriminator.conditioning={way[0]}",
+        f"model.generator.conditioning={way[1]}",
+    ]
+
+
+def two_steps(found):
+    """The metrics of two steps on random images."""
+    algorithm = assembly.build(found)
+    random = np.random.default_rng(0)
+    sizes = (2, algorithm.minibatches, algorithm.batch_size)
+    shape = algorithm.generator.image_shape
+    batches = {"image": jnp.float32(random.uniform(-1, 1, (*sizes, *shape)))}
+    if algorithm.num_classes:
+        batches["label"] = jnp.int32(random.integers(0, algorithm.num_classes, sizes))
+    run = jax.jit(lambda state: jax.lax.scan(algorithm.step, state, batches))
+    state, metrics = run(algorithm.init(jax.random.key(0)))
+    moved = jax.tree.map(jnp.subtract, state.generator.params, state.ema.params)
+    leaves = [*jax.tree.leaves((state.generator, state.discriminator, moved)), *metrics.values()]
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+    return metrics
+
+
+def pairs():
+    """Combinations in which each loss, penalty and way meets each other one at least once."""
+    ways, names = CONDITIONINGS, sorted(PENALTIES)
+    for (i, loss), (j, name) in itertools.product(enumerate(LOSSES), enumerate(names)):
+        yield loss, name, ways[(i + j) % len(ways)]
+    for (i, name), (j, way) in itertools.product(enumerate(names), enumerate(ways)):
+        yield list(LOSSES)[(i + j) % len(LOSSES)], name, way
+
+
+def everything():
+    return itertools.product(LOSSES, PENALTIES, CONDITIONINGS)
+
+
+def check(loss, name, way):
+    overrides = [f"loss={loss}", f"penalties.{name}=0.1", *conditioned(way)]
+    if name == "lecam" and LOSSES[loss].uses_real:
+        with pytest.raises(UserError, match=r"^penalties\.lecam: it ties logits to values"):
+            assembly.build(settings(*overrides))
+        return
+    metrics = two_steps(settings(*overrides))
+    assert name in metrics
+    classifies = way is not None and bool(heads.CONDITIONINGS[way[0]])
+    assert ("d_class_loss" in metrics) == ("g_class_loss" in metrics) == classifies
+
+
+# A quarter of the pairs here, all triples in the slow test: each is a program to compile.
+@pytest.mark.parametrize(("loss", "name", "way"), sorted(set(pairs()), key=str)[::4])
+def test_pairs_train(loss, name, way):
+    check(loss, name, way)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", PENALTIES)
+def test_all_of_them_train(loss, name):
+    for way in CONDITIONINGS:
+        check(loss, name, way)
+
+
+def test_no_loss_penalty_or_way_is_left_out():
+    seen = set(sorted(set(pairs()), key=str)[::4])
+    losses, names, ways = (set(each) for each in zip(*seen, strict=True))
+    assert losses == set(LOSSES) and names == set(PENALTIES) and ways == set(CONDITIONINGS)
+    assert len(list(everything())) == len(LOSSES) * len(PENALTIES) * len(CONDITIONINGS)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["augment.policy=diffaugment", "augment.p=1", "penalties.r1=1", "conditional=True"],
+        ["augment.policy=ada_bgc", "augment.target=0.6", "n_critic=2"],
+        ["augment.policy=apa", "augment.target=0.6", "pack=2"],
+        ["accumulate=2", "pack=2", "loss=relativistic_paired", "penalties.r2=1"],
+        ["updates=simultaneous", "instance_noise=0.1", "top_k=0.5", "label_smoothing=0.1"],
+        ["precision=bfloat16", "penalties.wgan_gp=10", "loss=wasserstein", "latent=uniform"],
+        ["algorithm=unrolled", "unrolled_steps=2", "optimizer.discriminator.name=sgd"],
+        ["generator_penalties.orthogonal=0.1", "generator_penalties.zcr=0.5", "penalties.zcr=5"],
+        ["optimizer.generator.learning_rate={'kind': 'cosine', 'start': 1, 'end': 0, 'kimg': 9}"],
+        ["optimizer.generator.name=adamw", "optimizer.generator.arguments.weight_decay=0.1"],
+        ["optimizer.discriminator.clip_value=0.1", "optimizer.discriminator.clip_weights=0.01"],
+    ],
+    ids=lambda overrides: overrides[0].partition("=")[2] + "_" + overrides[-1].partition("=")[0],
+)
+def test_other_settings_train(overrides):
+    metrics = two_steps(settings(*overrides))
+    for override in overrides:
+        section, _, name = override.partition("=")[0].partition(".")
+        if section == "penalties":
+            assert name in metrics
+        if section == "generator_penalties":
+            assert f"g_{name}" in metrics
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model.discriminator.conditioning=acgan"],
+            r"^model\.discriminator\.conditioning: 'acgan'.*",
+        ),
+        (["accumulate=3"], r"^batch_size: 8 is not a multiple of accumulate x pack = 3"),
+        (
+            ["pack=2", "conditional=True"],
+            r"^pack: images that are judged together would have labels",
+        ),
+        (["updates=simultaneous", "n_critic=2"], r"^updates: .* n_critic is 2"),
+        (
+            ["accumulate=2", "loss=relativistic_average"],
+            r"^accumulate: .* relativistic_average, which",
+        ),
+        (["accumulate=2", "top_k=0.5"], r"^accumulate: .* to top_k, which"),
+        (
+            ["accumulate=2", "conditional=True", "model.discriminator.conditioning=contragan"],
+            r"^accumulate: .* to contragan, which",
+        ),
+        (["unrolled_steps=2"], r"^unrolled_steps: the algorithm gan does not unroll"),
+        (
+            ["algorithm=unrolled", "unrolled_steps=2"],
+            r"^optimizer\.discriminator\.arguments\.eps_root: .* in adam.* 1e-16",
+        ),
+        (["augment.policy=ada"], r"^augment\.p: with 0, and no augment\.target, ada does nothing"),
+        (["augment.policy=adda"], r"^augment\.policy: there is no 'adda' .did you mean 'ada'"),
+        (["augment.target=0.6"], r"^augment\.target: .* augment\.policy is none"),
+        (
+            ["augment.policy=ada", "augment.target=0.6", "loss=relativistic_paired"],
+            r"^augment\.target: the sign of a logit means nothing to the loss relativistic_paired",
+        ),
+        (
+            ["label_smoothing=0.1", "loss=hinge"],
+            r"^label_smoothing: the loss hinge .*least_squares, min",
+        ),
+        (
+            ["penalties.wgan_gp=1", "model.discriminator.norm=batch"],
+            r"^penalties\.wgan_gp: .*norm=batch",
+        ),
+        (["penalties.r3=1"], r"^penalties: there is no 'r3'"),
+        (
+            ["penalties.r1={'weight': 1, 'evry': 4}"],
+            r"^penalties\.r1: there is no 'evry' .*'every'",
+        ),
+        (["penalties.r1={'weight': 1, 'every': 0}"], r"^penalties\.r1\.every: 0 is not allowed"),
+        (["penalties.r1={'weight': 1, 'target': 0}"], r"^penalties\.r1: there is no 'target'"),
+        (
+            ["penalties.wgan_gp={'weight': 1, 'target': 'x'}"],
+            r"^penalties\.wgan_gp\.target: 'x' is not",
+        ),
+        (["penalties.r1={'every': 4}"], r"^penalties\.r1\.weight: None is not allowed"),
+        (
+            ["generator_penalties.r1=1"],
+            r"^generator_penalties: there is no 'r1'; .*orthogonal, zcr",
+        ),
+        (["optimizer.generator.name=adm"], r"^optimizer\.generator\.name: there is no 'adm'"),
+        (
+            ["optimizer.generator.arguments.ep=1"],
+            r"^optimizer\.generator\.arguments: there is no 'ep'",
+        ),
+        (
+            ["optimizer.generator.arguments.eps=x"],
+            r"^optimizer\.generator\.arguments\.eps: 'x' is not",
+        ),
+        (["algorithm=unroled"], r"^algorithm: there is no 'unroled' .did you mean 'unrolled'"),
+        (
+            ["optimizer.generator.b2={'kind': 'cosine'}"],
+            r"^optimizer\.generator\.b2\.start: .* missing",
+        ),
+        (
+            ["top_k={'kind': 'linear', 'start': 1.0, 'end': 0.0, 'steps': 5}"],
+            r"^top_k: its 0\.0 is not allowed; it must be a number at least 0\.01",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(overrides, message):
+    with pytest.raises(UserError, match=message):
+        assembly.build(settings(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["augment.policy=flip", "augment.p=1"], r"^augment\.policy: 'flip' changes images"),
+        (["penalties.bcr=1"], r"^penalties\.bcr: it shifts and flips images"),
+    ],
+)
+def test_points_are_no_images(overrides, message):
+    with pytest.raises(UserError, match=message):
+        assembly.build(settings(*overrides, shape=(2,), size=0))
+
+
+def test_the_generators_penalties_are_listed():
+    assert set(GENERATOR_PENALTIES) == {"zcr", "orthogonal"}
+
+
+def test_a_section_reaches_the_penalty():
+    found = settings("penalties.wgan_gp={'weight': 2, 'every': 4, 'target': 0.5}")
+    [regulariser] = assembly.build(found).penalties
+    assert (regulariser.weight, regulariser.every) == (2.0, 4)
+    assert regulariser.penalty.keywords == {"target": 0.5}
+
+
+def test_a_run_of_an_earlier_version_has_what_it_did():
+    there = settings("n_critic=2").to_dict()
+    for key in ("updates", "pack", "top_k", "class_loss", "generator_penalties"):
+        del there[key]
+    for role in ("generator", "discriminator"):
+        del there["optimizer"][role]["arguments"], there["optimizer"][role]["clip_value"]
+    del there["augment"]["kimg"]
+    assert config.with_earlier(there) == settings("n_critic=2").to_dict()
