@@ -3,9 +3,9 @@
 import argparse
 
 from jaxgan import __version__, cli
-from jaxgan.cli import evaluate, prepare, sample
+from jaxgan.cli import evaluate, prepare, reproduce, sample
 
-VERBS = {"sample": sample, "evaluate": evaluate, "prepare": prepare}
+VERBS = {"sample": sample, "evaluate": evaluate, "prepare": prepare, "reproduce": reproduce}
 
 
 def main(arguments: list[str] | None = None) -> int:
