@@ -1,0 +1,18 @@
+"""ContraGAN (Kang and Park, NeurIPS 2020, https://arxiv.org/abs/2006.12681).
+
+    python train.py --config configs/contragan.py
+
+The conditional contrastive (2C) loss: embeddings of images are drawn to those of their class in the
+minibatch and to their label's. Weight and temperature 1 as in the paper. Otherwise acgan.py.
+
+Expected on two CPU cores: @@
+"""
+
+from configs import cgan
+
+
+def get_config():
+    config = cgan.get_config()
+    config.steps = 3_000
+    config.model.discriminator.conditioning = "contragan"
+    return config

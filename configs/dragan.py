@@ -1,0 +1,21 @@
+"""DRAGAN (Kodali et al. 2017, https://arxiv.org/abs/1705.07215).
+
+    python train.py --config configs/dragan.py
+
+The penalty of WGAN-GP around real images instead of between real and generated ones: weight 10 and
+noise of up to half the images' standard deviation, as in the authors' code, with the loss that does
+not saturate, on the DCGAN of dcgan.py without BatchNorm in the discriminator.
+
+Expected on two CPU cores: @@
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.steps = 2_500
+    config.penalties.dragan = 10.0
+    config.model.generator = {"width": 32, "norm": "batch"}
+    config.model.discriminator = {"width": 32, "norm": "none"}
+    return config

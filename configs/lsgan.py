@@ -1,0 +1,20 @@
+"""Least-squares GAN (Mao et al., ICCV 2017, https://arxiv.org/abs/1611.04076).
+
+    python train.py --config configs/lsgan.py
+
+The paper's loss with targets 0 and 1 (its equation 9) and its setting b1 = 0.5 of Adam, on the
+DCGAN of dcgan.py in place of the paper's deeper one.
+
+Expected on two CPU cores: @@
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.steps = 4_000
+    config.loss = "least_squares"
+    config.model.generator = {"width": 32, "norm": "batch"}
+    config.model.discriminator = {"width": 32, "norm": "batch"}
+    return config

@@ -1,0 +1,20 @@
+"""Relativistic average GAN (Jolicoeur-Martineau, ICLR 2019, https://arxiv.org/abs/1807.00734).
+
+    python train.py --config configs/relativistic.py
+
+Each image is judged against the mean of the others' logits; as in the paper's RaSGAN with Adam at
+2e-4, b1 = 0.5, on the DCGAN of dcgan.py. --config.loss=relativistic_paired judges pairs (RSGAN).
+
+Expected on two CPU cores: @@
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.steps = 2_500
+    config.loss = "relativistic_average"
+    config.model.generator = {"width": 32, "norm": "batch"}
+    config.model.discriminator = {"width": 32, "norm": "batch"}
+    return config

@@ -1,0 +1,34 @@
+"""SNGAN (Miyato et al., ICLR 2018, https://arxiv.org/abs/1802.05957) on small images.
+
+    python train.py --config configs/sngan.py
+
+Spectral normalisation in every layer of a residual discriminator, the hinge loss, Adam with b1 = 0
+and b2 = 0.9, five discriminator updates a step: the paper's setting (C) with a learning rate that
+falls to 0. `width` is an eighth of the paper's and the steps are 600 of its 100,000, for two CPU
+cores; sngan_cifar10.py is the paper's.
+
+Expected on two CPU cores: @@
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.steps = 600
+    config.loss = "hinge"
+    config.n_critic = 5
+    config.z_dim = 128
+    config.model.name = "resnet"
+    config.model.generator = {"width": 32}
+    config.model.discriminator = {"width": 16}
+    for player in ("generator", "discriminator"):
+        config.optimizer[player].learning_rate = {
+            "kind": "linear",
+            "start": 5e-4,
+            "end": 0.0,
+            "steps": 600,
+        }
+        config.optimizer[player].b1 = 0.0
+        config.optimizer[player].b2 = 0.9
+    return config

@@ -1,0 +1,16 @@
+"""Projection discriminator (Miyato and Koyama, ICLR 2018, https://arxiv.org/abs/1802.05637), small.
+
+    python train.py --config configs/sngan_projection.py
+
+sngan.py with labels: conditional BatchNorm in the generator, a projection in the discriminator.
+
+Expected on two CPU cores: @@
+"""
+
+from configs import sngan
+
+
+def get_config():
+    config = sngan.get_config()
+    config.conditional = True
+    return config

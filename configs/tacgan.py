@@ -1,0 +1,19 @@
+"""Twin auxiliary classifiers GAN (Gong et al., NeurIPS 2019, https://arxiv.org/abs/1907.02690).
+
+    python train.py --config configs/tacgan.py
+
+A second classifier learns generated images alone, and the generator wants it to be no better than
+the first: what AC-GAN's generator gains by drawing only what is easily classified, it loses there.
+Otherwise acgan.py.
+
+Expected on two CPU cores: @@
+"""
+
+from configs import cgan
+
+
+def get_config():
+    config = cgan.get_config()
+    config.steps = 3_000
+    config.model.discriminator.conditioning = "tacgan"
+    return config

@@ -1,0 +1,27 @@
+"""Wasserstein GAN (Arjovsky, Chintala and Bottou, ICML 2017, https://arxiv.org/abs/1701.07875).
+
+    python train.py --config configs/wgan.py
+
+Algorithm 1 with the paper's settings: RMSProp at 5e-5, weights of the critic clipped to 0.01 after
+each update, five critic updates a step, batches of 64; on the DCGAN of dcgan.py.
+
+Expected on two CPU cores: @@
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.steps = 1_000
+    config.loss = "wasserstein"
+    config.n_critic = 5
+    config.model.generator = {"width": 32, "norm": "batch"}
+    config.model.discriminator = {"width": 32, "norm": "batch"}
+    for player in ("generator", "discriminator"):
+        config.optimizer[player].name = "rmsprop"
+        config.optimizer[player].learning_rate = 5e-5
+        config.optimizer[player].b1 = 0.0  # no momentum
+        config.optimizer[player].b2 = 0.99
+    config.optimizer.discriminator.clip_weights = 0.01
+    return config

@@ -1,0 +1,27 @@
+"""WGAN with gradient penalty (Gulrajani et al., NIPS 2017, https://arxiv.org/abs/1704.00028).
+
+    python train.py --config configs/wgan_gp.py
+
+Algorithm 1 with the paper's settings: a penalty of weight 10, five critic updates a step, Adam at
+1e-4 with b1 = 0 and b2 = 0.9, batches of 64, and no BatchNorm in the critic; on the DCGAN of
+dcgan.py.
+
+Expected on two CPU cores: @@
+"""
+
+from configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.steps = 800
+    config.loss = "wasserstein"
+    config.penalties.wgan_gp = 10.0
+    config.n_critic = 5
+    config.model.generator = {"width": 32, "norm": "batch"}
+    config.model.discriminator = {"width": 32, "norm": "none"}
+    for player in ("generator", "discriminator"):
+        config.optimizer[player].learning_rate = 1e-4
+        config.optimizer[player].b1 = 0.0
+        config.optimizer[player].b2 = 0.9
+    return config
