@@ -163,7 +163,8 @@ def _penalties(
             if not isinstance(setting, bool | int | float):
                 raise UserError(f"{section}.{name}.{key}: {setting!r} is not a number")
         penalty = functools.partial(penalty, **settings)
-        found.append(Regulariser(name, penalty, _scalar(config, weight), every))
+        if weight != 0:  # with it there would be nothing but its cost
+            found.append(Regulariser(name, penalty, _scalar(config, weight), every))
     return tuple(found)
 
 
