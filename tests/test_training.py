@@ -1,7 +1,7 @@
 """What a step may be told to do differently, each against a hand calculation or an equal run.
 
-The networks are those of test_gan.py: `Scale` multiplies z by a number, `Linear` is an inner product
-with a vector a class.
+The networks are those of test_gan.py: `Scale` multiplies z by a number, `Linear` is an inner
+product with a vector a class.
 """
 
 import dataclasses

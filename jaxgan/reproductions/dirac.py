@@ -388,10 +388,9 @@ def _draw(path: Path, paths: dict[str, list[Trajectory]]) -> None:
         arrows = np.array([[field(theta, psi, random) for theta in axis] for psi in axis])
         axes.quiver(axis, axis, arrows[..., 0], arrows[..., 1], color="0.75", width=0.004)
         for points, label in zip(trajectories, SCHEDULES, strict=True):
-            axes.plot(*np.clip(points, -9, 9).T, linewidth=0.8, label=label)
-            axes.plot(
-                *np.clip(points[-1:], -9, 9).T, "o", color=axes.lines[-1].get_color(), markersize=4
-            )
+            near = np.clip(points, -9, 9)
+            [line] = axes.plot(*near.T, linewidth=0.8, label=label)
+            axes.plot(*near[-1], "o", color=line.get_color(), markersize=4)
         axes.plot([0], [0], "k+", markersize=10)
         axes.set(title=name, xlim=(-2.2, 2.2), ylim=(-2.2, 2.2), xlabel="θ", ylabel="ψ")
         axes.set_aspect("equal")
