@@ -14,8 +14,10 @@ from configs import default
 
 def get_config():
     config = default.get_config()
-    config.steps = 2_500
+    config.steps = 3_000
     config.penalties.dragan = 10.0
     config.model.generator = {"width": 32, "norm": "batch"}
     config.model.discriminator = {"width": 32, "norm": "none"}
+    for player in ("generator", "discriminator"):
+        config.optimizer[player].learning_rate = 4e-4
     return config

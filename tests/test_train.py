@@ -225,7 +225,8 @@ def test_all_that_changes_is_in_the_checkpoint(tmp_path):
     """What other codebases begin anew when they go on: ADA's p, the ramp of the average, top-k,
     schedules, the optimiser, the latents."""
     changing = [
-        *("augment.policy=flip", "augment.target=0.6", "augment.kimg=0.05", "penalties.lecam=0.1"),
+        *("augment.policy=flip", "augment.target=0.01", "augment.kimg=0.05", "penalties.lecam=0.1"),
+        "optimizer.discriminator.learning_rate=0.02",  # so that it soon knows real images
         "optimizer.generator.learning_rate={'kind':'linear','start':1e-3,'end':0.0,'steps':8}",
         "ema.halflife_kimg={'kind':'cosine','start':0.1,'end':0.5,'kimg':0.05}",
         "top_k={'kind':'steps','values':(1.0,0.5),'steps':(5,)}",
