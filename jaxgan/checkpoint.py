@@ -8,6 +8,7 @@ the run wants to know of it later. Nothing is restored that does not agree with 
 """
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
@@ -90,7 +91,7 @@ class Checkpoints:
             free = shutil.disk_usage(self.folder).free
             if size > free:
                 raise OSError(f"it takes {size / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free")
-            if not self._manager.save(step, args=ocp.args.StandardSave(state)):
+            if not self._manager.save(step, args=ocp.args.StandardSave(_filled(state))):
                 raise ValueError(f"step {self.steps()[-1]:,} is there, and comes after it")
 
     def check(self) -> None:
@@ -147,9 +148,11 @@ class Checkpoints:
                 f"{stored.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
             )
         try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(like)), info
+            restore = ocp.args.StandardRestore(_filled(like))
+            state = self._manager.restore(step, args=restore)
         except Exception as error:  # no damage: the files are as they were saved
             raise UserError(f"{self.folder / str(step)}: cannot be read: {_line(error)}") from error
+        return dataclasses.replace(like, **state) if dataclasses.is_dataclass(like) else state, info
 
     def info(self, step: int) -> dict[str, Any]:
         """What was saved beside the state of `step`, whose files are all checked.
@@ -277,6 +280,15 @@ def _line(error: Exception) -> str:
     if "No space left" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
         return "no space is left on the disk"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _filled(state: PyTree) -> PyTree:
+    """What is stored of a state: its fields that hold an array. States of earlier versions did not
+    have the others."""
+    if not dataclasses.is_dataclass(state):
+        return state
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in fields.items() if jax.tree.leaves(value)}
 
 
 def _signature(tree: PyTree) -> dict[str, str]:

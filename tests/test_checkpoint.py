@@ -13,12 +13,14 @@ import resource
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 from hypothesis import strategies as st
 from orbax.checkpoint import v1
 
@@ -640,6 +642,34 @@ def large(seed):
 
 
 FAILURES = ["as it begins", "in the manifest", "in its arrays", "in its renaming"]
+
+
+class Earlier(struct.PyTreeNode):
+    """A state of a version that had one field less."""
+
+    step: Any
+    params: Any
+
+
+class Later(Earlier):
+    memory: Any = struct.field(default_factory=dict)
+
+
+def test_a_field_that_holds_nothing_is_not_stored(tmp_path):
+    """So a run goes on under a version whose states have another field."""
+    w = {"w": jnp.arange(3.0)}
+    with opened(tmp_path, 3) as checkpoints:
+        checkpoints.save(1, Earlier(step=jnp.int32(1), params=w))
+        checkpoints.save(2, Later(step=jnp.int32(2), params=w))
+        checkpoints.save(3, Later(step=jnp.int32(3), params=w, memory={"p": jnp.float32(0.5)}))
+        checkpoints.wait()
+    like = shapes(Later(step=jnp.int32(0), params=w))
+    for step, kind in ((1, Earlier), (1, Later), (2, Earlier), (2, Later)):
+        state = restore(tmp_path, step, shapes(kind(step=jnp.int32(0), params=w)))
+        assert isinstance(state, kind) and state.step == step
+        assert state.params["w"].tolist() == [0, 1, 2]
+    with pytest.raises(UserError, match=r"memory/p is float32\[\] there, absent here"):
+        restore(tmp_path, 3, like)
 
 
 @pytest.mark.parametrize("how", FAILURES)
