@@ -6,7 +6,7 @@ The paper's transforms (blitting, geometry, colour) with a probability that rise
 0.6 of the real images' logits are, on balance, positive, by at most 1 in 500 kimg in the paper and
 in 100 here, where training is short. Otherwise diffaug.py.
 
-Expected on two CPU cores: @@
+Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
 from configs import diffaug

@@ -7,7 +7,7 @@ The discriminator sees translated and partly covered images, real and generated 
 policy for little data; its colour transforms mean little to grey images). On the first 500 images
 of the data set, where without it the discriminator learns them by heart. Networks of cgan.py.
 
-Expected on two CPU cores: @@
+Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
 from configs import cgan

@@ -6,7 +6,7 @@ The relativistic paired loss with R1 and R2, and the paper's network without nor
 narrow stages of one block, for two CPU cores; schedules as in the paper's presets, over 25,000
 images, at ten times its learning rate. r3gan_cifar10.py is the paper's.
 
-Expected on two CPU cores: @@
+Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
 from configs import default

@@ -5,7 +5,7 @@
 The data-to-data cross-entropy (D2D-CE) on normalised embeddings, with the paper's margins 0.98 and
 0.02 and its temperature 0.5 and weight 0.5 for CIFAR-10. Otherwise acgan.py.
 
-Expected on two CPU cores: @@
+Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
 from configs import cgan

@@ -4,7 +4,7 @@
 
 sngan.py with labels: conditional BatchNorm in the generator, a projection in the discriminator.
 
-Expected on two CPU cores: @@
+Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
 from configs import sngan

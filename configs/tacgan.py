@@ -6,7 +6,8 @@ A second classifier learns generated images alone, and the generator wants it to
 the first: what AC-GAN's generator gains by drawing only what is easily classified, it loses there.
 Otherwise acgan.py.
 
-Expected on two CPU cores: @@
+Expected on two CPU cores: three minutes; accuracy 98.1 %, diversity 76.0 %, coverage 65.5 %
+(one seed, RESULTS.md).
 """
 
 from configs import cgan

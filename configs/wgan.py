@@ -5,7 +5,7 @@
 Algorithm 1 with the paper's settings: RMSProp at 5e-5, weights of the critic clipped to 0.01 after
 each update, five critic updates a step, batches of 64; on the DCGAN of dcgan.py.
 
-Expected on two CPU cores: @@
+Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
 from configs import default

@@ -6,7 +6,7 @@ Algorithm 1 with the paper's settings: a penalty of weight 10, five critic updat
 1e-4 with b1 = 0 and b2 = 0.9, batches of 64, and no BatchNorm in the critic; on the DCGAN of
 dcgan.py.
 
-Expected on two CPU cores: @@
+Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
 from configs import default
