@@ -34,7 +34,9 @@ def get_config() -> ConfigDict:
     config.class_loss.margin = 0.98  # reacgan
     config.n_critic = 1  # discriminator updates, each on a fresh minibatch, in a step
     config.updates = "alternating"  # or simultaneous: both from the old networks
-    config.accumulate = 1  # parts of a minibatch, one after the other, whose gradients are averaged
+    # Parts of a minibatch, one after the other, whose gradients are averaged: the same as all at
+    # once, but that BatchNorm sees each part alone.
+    config.accumulate = 1  # of both players' minibatches
     config.pack = 1  # images that the discriminator judges together (PacGAN)
     config.instance_noise = 0.0  # standard deviation of noise on all that the discriminator sees
     config.top_k = 1.0  # share of generated images, the best by their logits, that the generator's
@@ -65,14 +67,15 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     for player in ("generator", "discriminator"):
         config.optimizer[player] = ConfigDict()
-        config.optimizer[player].name = "adam"  # any of optax's; rmsprop's b1: momentum, b2: decay
+        # 27 of optax's, see OPTIMIZERS in player.py; rmsprop has b1 for momentum, b2 for decay.
+        config.optimizer[player].name = "adam"  # adamw, rmsprop, sgd, lion ...
         config.optimizer[player].learning_rate = 2e-4
         config.optimizer[player].b1 = 0.5  # decay of the mean of gradients; sgd: momentum
         config.optimizer[player].b2 = 0.999  # decay of the mean of their squares
         config.optimizer[player].clip_norm = 0.0  # largest global norm of a gradient; 0: any
         config.optimizer[player].clip_value = 0.0  # largest element of a gradient; 0: any
         config.optimizer[player].clip_weights = 0.0  # largest weight, after each update; 0: any
-        config.optimizer[player].arguments = ConfigDict()  # others of optax's function, as eps
+        config.optimizer[player].arguments = ConfigDict()  # other numbers that it takes, as eps
 
     config.ema = ConfigDict()  # the average of the generator's weights that samples are drawn from
     config.ema.halflife_kimg = 45.0  # thousands of images; at batch 64 a decay of 0.999 a step
@@ -82,7 +85,7 @@ def get_config() -> ConfigDict:
     # none; diffaugment, ada (or ada_bgc, its usual part), or transforms by name, joined by commas;
     # apa (generated images among the real ones). See POLICIES in jaxgan/augment.
     config.augment.policy = "none"
-    config.augment.p = 0.0  # probability of each transform for an image
+    config.augment.p = 0.0  # probability of each transform for an image; if adapted, the first one
     config.augment.target = 0.0  # mean sign of real logits that p is adapted to; 0: p is as given
     config.augment.kimg = 500.0  # in which p moves by 1 at most, where it is adapted
 

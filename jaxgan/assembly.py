@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -46,13 +47,14 @@ def build(config: ConfigDict) -> Any:
         model.Generator, config, "generator", image_shape=shape, num_classes=num_classes
     )
     discriminator = _network(model.Discriminator, config, "discriminator", num_classes=num_classes)
+    optimizers = [_optimizer(config, role) for role in ("generator", "discriminator")]
     _check(config, discriminator)
     unrolled = {"unrolled_steps": config.unrolled_steps} if config.algorithm == "unrolled" else {}
     return algorithm.make(
         generator=generator,
         discriminator=discriminator,
-        generator_optimizer=_optimizer(config, "generator"),
-        discriminator_optimizer=_optimizer(config, "discriminator"),
+        generator_optimizer=optimizers[0],
+        discriminator_optimizer=optimizers[1],
         loss=_loss(config),
         n_critic=config.n_critic,
         batch_size=config.batch_size,
@@ -93,12 +95,13 @@ def _optimizer(config: ConfigDict, role: str) -> Callable[[Any], optax.GradientT
     settings = config.optimizer[role].to_dict()
     rates = {key: _scalar(config, settings[key]) for key in ("learning_rate", "b1", "b2")}
     lookup(dict.fromkeys(player.OPTIMIZERS), settings["name"], f"optimizer.{role}.name")
-    known = inspect.signature(getattr(optax, settings["name"])).parameters
+    known, key = player.arguments_of(settings["name"]), f"optimizer.{role}.arguments"
     for name, value in flatten(settings["arguments"]):
-        key = f"optimizer.{role}.arguments"
-        lookup(dict.fromkeys(set(known) - {"learning_rate"}), name, key)
-        if not isinstance(value, bool | int | float):
-            raise UserError(f"{key}.{name}: {value!r} is not allowed; it must be a number")
+        default = lookup(known, name, key)
+        kinds = (bool,) if isinstance(default, bool) else (int, float)
+        if type(value) not in kinds or not math.isfinite(value):
+            must = "True or False" if kinds == (bool,) else "a number"
+            raise UserError(f"{key}.{name}: {value!r} is not allowed; it must be {must}")
 
     def at_step(step: Any) -> optax.GradientTransformation:
         now = {key: schedules.at(rate, step) for key, rate in rates.items()}
@@ -119,7 +122,8 @@ def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived:
         if type(default) is float and type(value) is int:
             value = float(value)
         sizes = value if isinstance(value, tuple) else (value,)
-        positive = all(type(size) in (int, float) and size > 0 for size in sizes)
+        kind = float if type(default) is float else int
+        positive = all(type(size) is kind and 0 < size < math.inf for size in sizes)
         right = isinstance(default, str | bool) or positive
         if type(value) is not type(default) or not right:
             raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")
@@ -186,6 +190,11 @@ def _augmentation(config: ConfigDict) -> Augmentation | None:
     settings = config.augment
     if settings.policy == "none":
         return None
+    names = [name.strip() for name in settings.policy.split(",")]
+    for name in names:
+        lookup({**augment.POLICIES, "none": None, "apa": None}, name, "augment.policy")
+        if name in ("none", "apa") and len(names) > 1:
+            raise UserError(f"augment.policy: {name} stands alone, not with {settings.policy!r}")
     transform = None if settings.policy == "apa" else augment.make(settings.policy)
     p = _scalar(config, settings.p)
     return Augmentation(transform, p, float(settings.target), float(settings.kimg))
@@ -209,7 +218,13 @@ def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[
     augment_, optimizer = config.augment, config.optimizer.discriminator
     images = len(config.derived.image_shape) > 1
     group = config.accumulate * config.pack
-    parts_matter = loss.couples or (classifies and CLASS_LOSSES[conditioning].couples)
+    couplings = {
+        config.loss: loss.couples,
+        conditioning: classifies and CLASS_LOSSES[conditioning].couples,
+        "top_k": config.top_k != 1,
+        "unrolled_steps": config.unrolled_steps > 0,
+    }
+    coupled = [name for name, couples in couplings.items() if couples]
     return [
         (
             classifies and not config.conditional,
@@ -230,10 +245,9 @@ def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[
             f"updates: simultaneous ones are one of each player, and n_critic is {config.n_critic}",
         ),
         (
-            config.accumulate > 1 and (parts_matter or config.top_k != 1),
-            f"accumulate: parts of a minibatch are no minibatch to "
-            f"{conditioning if classifies else config.loss if loss.couples else 'top_k'}, which "
-            f"compares the images in it; set accumulate=1",
+            config.accumulate > 1 and bool(coupled),
+            f"accumulate: parts of a minibatch are no minibatch to {', '.join(coupled)}, where "
+            f"what an image counts depends on the others; set accumulate=1",
         ),
         (
             config.unrolled_steps > 0 and config.algorithm != "unrolled",
@@ -266,6 +280,10 @@ def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> 
             f"augment.p: with 0, and no augment.target, {settings.policy} does nothing",
         ),
         (
+            settings.target > 0 and isinstance(settings.p, ConfigDict),
+            "augment.p: a schedule sets it, and augment.target adapts it; leave one of them",
+        ),
+        (
             not used and settings.target > 0,
             "augment.target: there is nothing to adapt while augment.policy is none",
         ),
@@ -278,19 +296,20 @@ def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> 
 
 
 def _of_penalties(config, loss: Loss, discriminator: nn.Module, images: bool) -> list:
-    moves = [name for name in ("cr", "bcr") if name in config.penalties]
+    active = {name for name, weight in config.penalties.items() if weight != 0}
+    moves = [name for name in ("cr", "bcr") if name in active]
     return [
         (
             bool(moves) and not images,
             f"penalties.{''.join(moves[:1])}: it shifts and flips images, and these are points",
         ),
         (
-            "lecam" in config.penalties and loss.uses_real,
+            "lecam" in active and loss.uses_real,
             f"penalties.lecam: it ties logits to values, and the loss {config.loss} leaves all of "
             f"them free to move together",
         ),
         (
-            "wgan_gp" in config.penalties and getattr(discriminator, "norm", "") == "batch",
+            "wgan_gp" in active and getattr(discriminator, "norm", "") == "batch",
             "penalties.wgan_gp: it bounds the gradient by each image, and with "
             "model.discriminator.norm=batch a logit depends on all (Gulrajani et al. 2017, section "
             "4); take layer or none",

@@ -16,7 +16,7 @@ import logging
 import os
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import orbax.checkpoint as ocp
@@ -152,7 +152,9 @@ class Checkpoints:
             state = self._manager.restore(step, args=restore)
         except Exception as error:  # no damage: the files are as they were saved
             raise UserError(f"{self.folder / str(step)}: cannot be read: {_line(error)}") from error
-        return dataclasses.replace(like, **state) if dataclasses.is_dataclass(like) else state, info
+        if dataclasses.is_dataclass(like):
+            state = cast(Any, dataclasses.replace)(like, **state)
+        return state, info
 
     def info(self, step: int) -> dict[str, Any]:
         """What was saved beside the state of `step`, whose files are all checked.

@@ -62,6 +62,7 @@ def _plain(value: Any) -> Any:
     return value.to_dict() if isinstance(value, ConfigDict) else value
 
 
+PLAYERS = ("generator", "discriminator")
 COUNT = Rule(int, 1)
 COUNT_OR_ZERO = Rule(int, 0)
 TEXT = Rule(str)
@@ -103,7 +104,7 @@ RULES: dict[str, Rule] = {
     "model.name": TEXT,
     **{
         f"optimizer.{player}.{key}": rule
-        for player in ("generator", "discriminator")
+        for player in PLAYERS
         for key, rule in {
             "name": TEXT,
             "learning_rate": WEIGHT,
@@ -138,8 +139,8 @@ RULES: dict[str, Rule] = {
 PENALTIES = ("penalties", "generator_penalties")
 OPEN = (
     *PENALTIES,
-    *(f"model.{player}" for player in ("generator", "discriminator")),
-    *(f"optimizer.{player}.arguments" for player in ("generator", "discriminator")),
+    *(f"model.{player}" for player in PLAYERS),
+    *(f"optimizer.{player}.arguments" for player in PLAYERS),
 )
 
 # What runs of versions that did not have these keys did.
@@ -152,16 +153,11 @@ EARLIER = {
     "instance_noise": 0.0,
     "top_k": 1.0,
     "unrolled_steps": 0,
-    "class_loss": {
-        "discriminator_weight": 1.0,
-        "generator_weight": 1.0,
-        "temperature": 1.0,
-        "margin": 0.98,
-    },
+    "class_loss": {"margin": 0.98}
+    | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),
     "generator_penalties": {},
     "optimizer": {
-        player: {"clip_value": 0.0, "clip_weights": 0.0, "arguments": {}}
-        for player in ("generator", "discriminator")
+        player: {"clip_value": 0.0, "clip_weights": 0.0, "arguments": {}} for player in PLAYERS
     },
     "augment": {"kimg": 500.0},
 }
@@ -224,6 +220,13 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
     node: Any = config
     for parent in parents:
         node = node.get(parent) if isinstance(node, ConfigDict) else None
+    above = ".".join(parents)
+    is_number = node is not None and not isinstance(node, ConfigDict)
+    if is_number and (_is_schedules(key) or above.startswith(PENALTIES)):
+        raise UserError(
+            f"{key}: {above} is a number; for a section set it whole, as in "
+            f"--config.{above}=\"{{'{name}': ...}}\""
+        )
     if not isinstance(node, ConfigDict):
         raise _unknown(key)
     try:
@@ -310,7 +313,9 @@ def differences(
 def _check_penalty(key: str, value: Any) -> None:
     """A weight, or a section with a weight and settings of the penalty."""
     settings = isinstance(value, Mapping | ConfigDict) and "kind" not in value
-    WEIGHT.check(f"{key}.weight" if settings else key, value.get("weight") if settings else value)
+    if settings and "weight" not in value:
+        raise UserError(f"{key}.weight: this key is missing; a section of a penalty has its weight")
+    WEIGHT.check(f"{key}.weight" if settings else key, value["weight"] if settings else value)
     if settings and "every" in value:
         COUNT.check(f"{key}.every", value["every"])
 

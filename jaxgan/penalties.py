@@ -42,7 +42,7 @@ class Scene(NamedTuple):
 # Gradients
 
 
-def gradient_norms(critic: Critic, images: Images) -> Float[Array, " b"]:
+def squared_gradient_norms(critic: Critic, images: Images) -> Float[Array, " b"]:
     """||grad_x D(x)||^2 of each image."""
     gradient = jax.grad(lambda x: jnp.sum(critic(x)))(images)
     return jnp.sum(jnp.square(gradient), tuple(range(1, gradient.ndim)))
@@ -51,12 +51,12 @@ def gradient_norms(critic: Critic, images: Images) -> Float[Array, " b"]:
 def zero_centred(critic: Critic, images: Images) -> Scalar:
     # Mescheder et al. 2018, equations 9 (R1, on real images) and 10 (R2, on generated ones), the
     # weight being gamma: 1/2 E ||grad_x D(x)||^2
-    return 0.5 * jnp.mean(gradient_norms(critic, images))
+    return 0.5 * jnp.mean(squared_gradient_norms(critic, images))
 
 
 def one_centred(critic: Critic, images: Images, target: float = 1.0) -> Scalar:
     # Gulrajani et al. 2017, equation 3: E (||grad_x D(x)|| - 1)^2
-    squares = gradient_norms(critic, images)
+    squares = squared_gradient_norms(critic, images)
     # The root has no slope at 0, where a critic that ignores its input would otherwise give NaN.
     norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
     return jnp.mean(jnp.square(norms - target))

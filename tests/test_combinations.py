@@ -147,12 +147,12 @@ def test_other_settings_train(overrides):
         (["updates=simultaneous", "n_critic=2"], r"^updates: .* n_critic is 2"),
         (
             ["accumulate=2", "loss=relativistic_average"],
-            r"^accumulate: .* relativistic_average, which",
+            r"^accumulate: .* relativistic_average, where",
         ),
-        (["accumulate=2", "top_k=0.5"], r"^accumulate: .* to top_k, which"),
+        (["accumulate=2", "top_k=0.5"], r"^accumulate: .* to top_k, where"),
         (
             ["accumulate=2", "conditional=True", "model.discriminator.conditioning=contragan"],
-            r"^accumulate: .* to contragan, which",
+            r"^accumulate: .* to contragan, where",
         ),
         (["unrolled_steps=2"], r"^unrolled_steps: the algorithm gan does not unroll"),
         (
@@ -185,7 +185,7 @@ def test_other_settings_train(overrides):
             ["penalties.wgan_gp={'weight': 1, 'target': 'x'}"],
             r"^penalties\.wgan_gp\.target: 'x' is not",
         ),
-        (["penalties.r1={'every': 4}"], r"^penalties\.r1\.weight: None is not allowed"),
+        (["penalties.r1={'every': 4}"], r"^penalties\.r1\.weight: this key is missing"),
         (
             ["generator_penalties.r1=1"],
             r"^generator_penalties: there is no 'r1'; .*orthogonal, zcr",
@@ -198,6 +198,32 @@ def test_other_settings_train(overrides):
         (
             ["optimizer.generator.arguments.eps=x"],
             r"^optimizer\.generator\.arguments\.eps: 'x' is not",
+        ),
+        (
+            ["optimizer.generator.arguments.nesterov=3"],
+            r"^optimizer\.generator\.arguments\.nesterov: 3 is not allowed; it must be True",
+        ),
+        (["optimizer.generator.arguments.mu_dtype=1"], r"arguments: there is no 'mu_dtype'"),
+        (["optimizer.generator.arguments.b1=0.7"], r"arguments: there is no 'b1'"),
+        (
+            ["algorithm=unrolled", "unrolled_steps=1", "optimizer.discriminator.name=adm"],
+            r"^optimizer\.discriminator\.name: there is no 'adm'",
+        ),
+        (
+            [
+                *("algorithm=unrolled", "unrolled_steps=1", "accumulate=2"),
+                "optimizer.discriminator.name=sgd",
+            ],
+            r"^accumulate: .* to unrolled_steps, where",
+        ),
+        (["model.generator.features=(4.5,)"], r"^model\.generator\.features: \(4\.5,\) is not"),
+        (["augment.policy=apa,flip", "augment.p=1"], r"^augment\.policy: apa stands alone"),
+        (
+            [
+                *("augment.policy=flip", "augment.target=0.6"),
+                "augment.p={'kind': 'constant', 'value': 0.5}",
+            ],
+            r"^augment\.p: a schedule sets it, and augment\.target",
         ),
         (["algorithm=unroled"], r"^algorithm: there is no 'unroled' .did you mean 'unrolled'"),
         (
@@ -246,3 +272,19 @@ def test_a_run_of_an_earlier_version_has_what_it_did():
         del there["optimizer"][role]["arguments"], there["optimizer"][role]["clip_value"]
     del there["augment"]["kimg"]
     assert config.with_earlier(there) == settings("n_critic=2").to_dict()
+
+
+def test_a_penalty_of_weight_0_is_off():
+    found = settings("penalties.wgan_gp=0", "model.discriminator.norm=batch", "penalties.r1=0.0")
+    assert assembly.build(found).penalties == ()
+
+
+def test_a_number_has_nothing_in_it():
+    message = r"^penalties\.r1\.every: penalties\.r1 is a number; for a section set it whole"
+    with pytest.raises(UserError, match=message):
+        settings("penalties.r1=1", "penalties.r1.every=4")
+
+
+def test_adaptation_starts_at_p():
+    found = settings("augment.policy=flip", "augment.target=0.6", "augment.p=0.5")
+    assert assembly.build(found).init(jax.random.key(0)).memory["augment_p"] == 0.5

@@ -95,9 +95,10 @@ def test_an_unknown_optimizer_is_the_users_error():
         player.make_optimizer("adamm", 1e-3, 0.9, 0.999)
 
 
-def test_an_unknown_argument_is_the_users_error():
-    with pytest.raises(UserError, match=r"optimizer\.arguments: .*'epsilon'.*b1, b2, eps"):
-        player.make_optimizer("adam", 1e-3, 0.9, 0.999, arguments={"epsilon": 1e-6})
+def test_arguments_are_the_numbers_that_optax_takes_beside_the_rates():
+    assert player.arguments_of("adam") == {"eps": 1e-8, "eps_root": 0.0, "nesterov": False}
+    assert "momentum" not in player.arguments_of("sgd")
+    assert not {"decay", "momentum"} & set(player.arguments_of("rmsprop"))
 
 
 @pytest.mark.parametrize("name", player.OPTIMIZERS)

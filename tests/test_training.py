@@ -270,10 +270,10 @@ def test_a_penaltys_weight_may_be_scheduled():
 def test_lecams_anchors_are_the_means_of_earlier_logits():
     algorithm = plain(penalties=(regulariser("lecam", 0.3),), discriminator_optimizer=still())
     state, step = algorithm.init(jax.random.key(0)), jax.jit(algorithm.step)
-    assert set(state.memory) == {"real_anchor", "fake_anchor"}
+    assert set(state.memory) == {"real_anchor", "fake_anchor", "anchored"}
     seen = []
     for number in range(3):
-        found = view.anchors(state.memory, state.step)
+        found = view.anchors(state.memory)
         if seen:  # weights 0.99^age, which sum to 1
             ages = 0.99 ** np.arange(len(seen))[::-1]
             expected = np.sum(ages[:, None] * seen, 0) / np.sum(ages)

@@ -13,7 +13,7 @@ the generator's moving average. What the paper leaves open:
   looks at real images (relativistic) has a minibatch of its own, the last.
 * All that the discriminator judges passes the same way: augmentation, instance noise, packing. Its
   randomness is fresh for real and for fake images; penalties look through that of the real ones.
-* Simultaneous updates are both computed from the old networks, on the same latents.
+* Simultaneous updates are both computed from the old networks, on the same images and latents.
 * The metric `d_loss` is the adversarial loss alone; the class loss and penalties stand beside it,
   unweighted. A lazy penalty counts as often as it is strong, so its mean over steps is unbiased.
 * The health signals beside the losses are those of the discriminator's updates: the mean logits,
@@ -91,7 +91,7 @@ class GAN:
     @property
     def minibatches(self) -> int:
         """How many a step takes."""
-        return self.n_critic + self.loss.uses_real
+        return self.n_critic + (self.loss.uses_real and not self.simultaneous)
 
     def init(self, key: Key[Array, ""]) -> GANState:
         g_key, d_key, state_key = (jax.random.fold_in(key, n) for n in range(3))
@@ -240,7 +240,7 @@ class GAN:
             fake_logits=fake_logits,
             shift=augment.shift_and_flip,
             generate=lambda z: self.view.packed(generate(z)),
-            anchors=anchors(state.memory, number),
+            anchors=anchors(state.memory),
         )
         added, penalties = penalise(self.penalties, scene, state.step, number)
         return loss + added, (after, {**metrics, **penalties})
@@ -265,7 +265,8 @@ class GAN:
         loss = jnp.sum(weights * self.loss.generator(logits, real_logits))
         metrics = {"g_loss": loss}
         if self.classes:
-            metrics["g_class_loss"] = jnp.mean(self.classes.loss.generator(outputs, labels))
+            of_images = self.classes.loss.generator(outputs, labels)
+            metrics["g_class_loss"] = jnp.sum(weights * of_images)
             loss += self.classes.weight("generator", state.step) * metrics["g_class_loss"]
 
         def generate(z):

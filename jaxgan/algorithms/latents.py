@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from jaxgan.typing import Array, Float, Key, Stats
 
-LATENTS = ("normal", "uniform", "truncated")
 TRUNCATED = 2.0  # where training truncates
 
 

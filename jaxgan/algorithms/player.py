@@ -182,6 +182,17 @@ NAMES = {
 }
 
 
+def arguments_of(name: str) -> dict[str, bool | int | float]:
+    """The optimiser's arguments that are numbers or switches, but for its rates, with defaults."""
+    parameters = inspect.signature(getattr(optax, name)).parameters
+    rates = {"learning_rate", "b1", "b2", *NAMES.get(name, {}).values()}
+    return {
+        key: parameter.default
+        for key, parameter in parameters.items()
+        if key not in rates and isinstance(parameter.default, bool | int | float)
+    }
+
+
 def make_optimizer(
     name: str,
     learning_rate: Any,
@@ -197,17 +208,14 @@ def make_optimizer(
     Gradients are clipped before it, to `clip_value` each and then to the global norm `clip_norm`,
     and weights after it to `clip_weights` (0: no). The rates may be arrays, such as a schedule's
     values at a step: the optimiser may be made anew in each step, for its state is the same as with
-    numbers. Raises UserError for a name or an argument that does not exist.
+    numbers. Raises UserError for a name that does not exist.
     """
     lookup(dict.fromkeys(OPTIMIZERS), name, "optimizer.name")
     make = getattr(optax, name)
     known = inspect.signature(make).parameters
     rates = {NAMES.get(name, {}).get(key, key): value for key, value in (("b1", b1), ("b2", b2))}
     chosen = {key: value for key, value in rates.items() if key in known}
-    for key, value in (arguments or {}).items():
-        lookup(dict.fromkeys(set(known) - {"learning_rate"}), key, "optimizer.arguments")
-        chosen[key] = value
-    chain = [make(learning_rate, **chosen)]
+    chain = [make(learning_rate, **chosen, **(arguments or {}))]
     if clip_norm:
         chain.insert(0, optax.clip_by_global_norm(clip_norm))
     if clip_value:

@@ -17,6 +17,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxgan.algorithms import player
 from jaxgan.algorithms.gan import GAN, GANState
@@ -35,11 +36,11 @@ def look_ahead(gan: GAN, state: GANState, part: Batch, count: int) -> Player:
     differentiable function of it."""
     optimizer = gan.discriminator_optimizer(state.step)
     loss = jax.grad(gan.discriminator_loss, has_aux=True)
+    first = state.step * gan.n_critic + (0 if gan.simultaneous else gan.n_critic)
 
-    def update(discriminator: Player, _: None) -> tuple[Player, None]:
-        gradients, (stats, _) = loss(
-            discriminator.params, discriminator.stats, state, part, state.step * gan.n_critic
-        )
+    def update(discriminator: Player, number: Any) -> tuple[Player, None]:
+        params, stats = discriminator.params, discriminator.stats
+        gradients, (stats, _) = loss(params, stats, state, part, number)
         return player.update(discriminator, optimizer, gradients, stats), None
 
-    return jax.lax.scan(update, state.discriminator, None, count)[0]
+    return jax.lax.scan(update, state.discriminator, first + jnp.arange(count))[0]

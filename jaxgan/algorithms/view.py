@@ -17,7 +17,7 @@ ANCHOR_DECAY = 0.99  # of LeCam's moving averages of logits (Tseng et al. 2021, 
 
 
 class Augmentation(NamedTuple):
-    """With a `target` p starts at 0 and is adapted (ADA). `transform` None is APA."""
+    """With a `target` p, a number, is where adaptation (ADA) starts. `transform` None is APA."""
 
     transform: Callable[[Key[Array, ""], Array, Any], Array] | None
     p: Scalar
@@ -91,9 +91,12 @@ class View(NamedTuple):
 
 
 def initial_memory(view: View, penalties: Iterable[str]) -> Metrics:
-    names = ["augment_p", "signs"] if view.adapts else []
-    names += ["real_anchor", "fake_anchor"] if "lecam" in penalties else []
-    return {name: jnp.zeros(()) for name in names}
+    start: dict[str, Any] = {}
+    if view.adapts and view.augmentation:
+        start = {"augment_p": view.augmentation.p, "signs": 0.0}
+    if "lecam" in penalties:
+        start |= {"real_anchor": 0.0, "fake_anchor": 0.0, "anchored": 0.0}
+    return {name: jnp.full((), value, jnp.float32) for name, value in start.items()}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -109,12 +112,12 @@ def moved_anchors(memory: Metrics, metrics: Metrics) -> Metrics:
         + (1 - ANCHOR_DECAY) * metrics[f"{which}_logit"]
         for which in ("real", "fake")
     }
-    return {**memory, **moved}
+    return {**memory, **moved, "anchored": memory["anchored"] + 1}
 
 
-def anchors(memory: Metrics, number: Int[Array, ""]) -> Metrics | None:
-    """The averages before update `number`, freed of the zeros that they began with."""
+def anchors(memory: Metrics) -> Metrics | None:
+    """The averages so far, freed of the zeros that they began with."""
     if "real_anchor" not in memory:
         return None
-    seen = jnp.maximum(1 - ANCHOR_DECAY ** number.astype(jnp.float32), 1 - ANCHOR_DECAY)
+    seen = jnp.maximum(1 - ANCHOR_DECAY ** memory["anchored"], 1 - ANCHOR_DECAY)
     return {which: memory[f"{which}_anchor"] / seen for which in ("real", "fake")}
