@@ -51,15 +51,11 @@ class Rule(NamedTuple):
     def check(self, key: str, value: Any) -> None:
         """Raises UserError for a value that is not right."""
         if self.scheduled and isinstance(value, Mapping | ConfigDict):
-            for number in schedules.numbers(key, _plain(value)):
+            for number in schedules.numbers(key, dict(value.items())):
                 if not self.admits(number):
                     raise UserError(f"{key}: its {number} is not allowed; it must be {self}")
         elif not self.admits(value):
             raise UserError(f"{key}: {value!r} is not allowed; it must be {self}")
-
-
-def _plain(value: Any) -> Any:
-    return value.to_dict() if isinstance(value, ConfigDict) else value
 
 
 PLAYERS = ("generator", "discriminator")
