@@ -9,8 +9,8 @@ that looks five updates of the discriminator ahead. Both learning rates are 1e-3
 the generator; with its 1e-4 for the discriminator points were still scattered after
 10,000 steps. The ring is PacGAN's, with all eight modes (the notebook's has seven, one twice).
 
-Expected on two CPU cores: two minutes; in a trial of 4,000 steps all eight modes, 79.7 % of points within
-three standard deviations of one (RESULTS.md).
+Expected on two CPU cores: two minutes; in a trial of 4,000 steps all eight modes, 79.7 % of points
+within three standard deviations of one (RESULTS.md).
 """
 
 from configs import default
