@@ -10,11 +10,10 @@ a class of its own, and for some it is another label's (one seed, RESULTS.md). P
 intra-class distances show the like.
 """
 
-from configs import cgan
+from configs import acgan
 
 
 def get_config():
-    config = cgan.get_config()
-    config.steps = 3_000
+    config = acgan.get_config()
     config.model.discriminator.conditioning = "contragan"
     return config

@@ -8,12 +8,11 @@ The data-to-data cross-entropy (D2D-CE) on normalised embeddings, with the paper
 Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
-from configs import cgan
+from configs import acgan
 
 
 def get_config():
-    config = cgan.get_config()
-    config.steps = 3_000
+    config = acgan.get_config()
     config.model.discriminator.conditioning = "reacgan"
     config.class_loss.temperature = 0.5
     config.class_loss.discriminator_weight = 0.5
