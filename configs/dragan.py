@@ -9,15 +9,14 @@ not saturate, on the DCGAN of dcgan.py without BatchNorm in the discriminator.
 Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
-from configs import default
+from configs import dcgan
 
 
 def get_config():
-    config = default.get_config()
+    config = dcgan.get_config()
     config.steps = 3_000
     config.penalties.dragan = 10.0
-    config.model.generator = {"width": 32, "norm": "batch"}
-    config.model.discriminator = {"width": 32, "norm": "none"}
+    config.model.discriminator.norm = "none"
     for player in ("generator", "discriminator"):
         config.optimizer[player].learning_rate = 4e-4
     return config

@@ -8,13 +8,11 @@ Each image is judged against the mean of the others' logits; as in the paper's R
 Expected on two CPU cores: two minutes; coverage 51.4 % (one seed, RESULTS.md).
 """
 
-from configs import default
+from configs import dcgan
 
 
 def get_config():
-    config = default.get_config()
+    config = dcgan.get_config()
     config.steps = 2_500
     config.loss = "relativistic_average"
-    config.model.generator = {"width": 32, "norm": "batch"}
-    config.model.discriminator = {"width": 32, "norm": "batch"}
     return config

@@ -8,16 +8,14 @@ each update, five critic updates a step, batches of 64; on the DCGAN of dcgan.py
 Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
-from configs import default
+from configs import dcgan
 
 
 def get_config():
-    config = default.get_config()
+    config = dcgan.get_config()
     config.steps = 1_000
     config.loss = "wasserstein"
     config.n_critic = 5
-    config.model.generator = {"width": 32, "norm": "batch"}
-    config.model.discriminator = {"width": 32, "norm": "batch"}
     for player in ("generator", "discriminator"):
         config.optimizer[player].name = "rmsprop"
         config.optimizer[player].learning_rate = 5e-5

@@ -9,17 +9,16 @@ dcgan.py.
 Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
 """
 
-from configs import default
+from configs import dcgan
 
 
 def get_config():
-    config = default.get_config()
+    config = dcgan.get_config()
     config.steps = 800
     config.loss = "wasserstein"
     config.penalties.wgan_gp = 10.0
     config.n_critic = 5
-    config.model.generator = {"width": 32, "norm": "batch"}
-    config.model.discriminator = {"width": 32, "norm": "none"}
+    config.model.discriminator.norm = "none"
     for player in ("generator", "discriminator"):
         config.optimizer[player].learning_rate = 1e-4
         config.optimizer[player].b1 = 0.0

@@ -24,7 +24,7 @@ from jaxgan import augment, schedules
 from jaxgan.algorithms import player
 from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
-from jaxgan.config import flatten
+from jaxgan.config import EARLIER, flatten
 from jaxgan.errors import UserError, lookup
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
 from jaxgan.models.choices import CHOICES
@@ -60,15 +60,15 @@ def build(config: ConfigDict) -> Any:
         batch_size=config.batch_size,
         z_dim=config.z_dim,
         num_classes=num_classes,
-        ema_halflife=_scalar(config, config.ema.halflife_kimg, times=1000.0),
+        ema_halflife=scalar(config, config.ema.halflife_kimg, times=1000.0),
         ema_rampup=float(config.ema.rampup),
         penalties=_penalties(config, "penalties", PENALTIES),
         generator_penalties=_penalties(config, "generator_penalties", GENERATOR_PENALTIES),
         classes=_classes(config, discriminator),
-        view=View(_augmentation(config), _scalar(config, config.instance_noise), config.pack),
+        view=View(_augmentation(config), scalar(config, config.instance_noise), config.pack),
         latent=config.latent,
         accumulate=config.accumulate,
-        top_k=_scalar(config, config.top_k),
+        top_k=scalar(config, config.top_k),
         simultaneous=config.updates == "simultaneous",
         dtype=jnp.dtype(config.precision),
         **unrolled,
@@ -81,7 +81,8 @@ def _module(package: ModuleType, name: str, key: str) -> ModuleType:
     return importlib.import_module(full_name)
 
 
-def _scalar(config: ConfigDict, value: Any, times: float = 1.0) -> schedules.Scalar:
+def scalar(config: ConfigDict, value: Any, times: float = 1.0) -> schedules.Scalar:
+    """What a number or a schedule's section of the resolved config stands for."""
     value = value.to_dict() if isinstance(value, ConfigDict) else value
     scalar = schedules.make(value, config.derived.images_per_step)
     if times == 1.0:
@@ -93,7 +94,7 @@ def _optimizer(config: ConfigDict, role: str) -> Callable[[Any], optax.GradientT
     """The player's optimiser at a step. It is made anew in each, so that its rates are functions of
     the run's step and of nothing else."""
     settings = config.optimizer[role].to_dict()
-    rates = {key: _scalar(config, settings[key]) for key in ("learning_rate", "b1", "b2")}
+    rates = {key: scalar(config, settings[key]) for key in ("learning_rate", "b1", "b2")}
     lookup(dict.fromkeys(player.OPTIMIZERS), settings["name"], f"optimizer.{role}.name")
     known, key = player.arguments_of(settings["name"]), f"optimizer.{role}.arguments"
     for name, value in flatten(settings["arguments"]):
@@ -168,7 +169,7 @@ def _penalties(
                 raise UserError(f"{section}.{name}.{key}: {setting!r} is not a number")
         penalty = functools.partial(penalty, **settings)
         if weight != 0:  # with it there would be nothing but its cost
-            found.append(Regulariser(name, penalty, _scalar(config, weight), every))
+            found.append(Regulariser(name, penalty, scalar(config, weight), every))
     return tuple(found)
 
 
@@ -183,7 +184,7 @@ def _classes(config: ConfigDict, discriminator: nn.Module) -> Classes | None:
         generator=functools.partial(loss.generator, **chosen),
     )
     weights = (settings.discriminator_weight, settings.generator_weight)
-    return Classes(loss, *(_scalar(config, weight) for weight in weights))
+    return Classes(loss, *(scalar(config, weight) for weight in weights))
 
 
 def _augmentation(config: ConfigDict) -> Augmentation | None:
@@ -196,7 +197,7 @@ def _augmentation(config: ConfigDict) -> Augmentation | None:
         if name in ("none", "apa") and len(names) > 1:
             raise UserError(f"augment.policy: {name} stands alone, not with {settings.policy!r}")
     transform = None if settings.policy == "apa" else augment.make(settings.policy)
-    p = _scalar(config, settings.p)
+    p = scalar(config, settings.p)
     return Augmentation(transform, p, float(settings.target), float(settings.kimg))
 
 
@@ -262,6 +263,7 @@ def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[
             f"in {optimizer.name}, which has no slope at 0; set it to 1e-16, say",
         ),
         *_of_augmentation(config, loss, augment_, images),
+        *_of_classes(config, conditioning),
         *_of_penalties(config, loss, discriminator, images),
     ]
 
@@ -288,10 +290,32 @@ def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> 
             "augment.target: there is nothing to adapt while augment.policy is none",
         ),
         (
+            settings.kimg != EARLIER["augment"]["kimg"] and settings.target == 0,
+            "augment.kimg: it is how fast augment.target adapts p, and there is no target",
+        ),
+        (
             settings.target > 0 and relative,
             f"augment.target: the sign of a logit means nothing to the loss {config.loss}; give "
             f"augment.p a number or a schedule",
         ),
+    ]
+
+
+def _of_classes(config: ConfigDict, conditioning: str) -> list:
+    rates = ("discriminator_weight", "generator_weight")
+    users = {name: (*rates, *loss.settings) for name, loss in CLASS_LOSSES.items()}
+    changed = [
+        name
+        for name, value in EARLIER["class_loss"].items()
+        if config.class_loss[name] != value and name not in users.get(conditioning, ())
+    ]
+    return [
+        (
+            True,
+            f"class_loss.{name}: model.discriminator.conditioning={conditioning} has no use for "
+            f"it; those that have: {', '.join(user for user in users if name in users[user])}",
+        )
+        for name in changed
     ]
 
 

@@ -6,7 +6,7 @@
 import ast
 import difflib
 import importlib.util
-import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Rule(NamedTuple):
 
     def admits(self, value: Any) -> bool:
         right = type(value) is self.kind or (self.kind is float and type(value) is int)
-        if not right or (self.kind is float and not math.isfinite(value)):
+        if not right or (self.kind is float and not abs(value) <= sys.float_info.max):
             return False
         return bool(
             (self.low is None or value >= self.low)
@@ -59,8 +59,8 @@ class Rule(NamedTuple):
 
 
 PLAYERS = ("generator", "discriminator")
-COUNT = Rule(int, 1)
-COUNT_OR_ZERO = Rule(int, 0)
+COUNT = Rule(int, 1, 2**31 - 1)
+COUNT_OR_ZERO = Rule(int, 0, 2**31 - 1)
 TEXT = Rule(str)
 POSITIVE = Rule(float, 0)
 WEIGHT = Rule(float, 0, scheduled=True)
@@ -140,7 +140,7 @@ OPEN = (
 )
 
 # What runs of versions that did not have these keys did.
-EARLIER = {
+EARLIER: dict[str, Any] = {
     "updates": "alternating",
     "accumulate": 1,
     "pack": 1,
@@ -175,7 +175,7 @@ HARMLESS = (
     "on_nonfinite",
     "nonfinite_attempts",
     "derived.kimg",
-    "derived.epochs",
+    "derived.epochs",  # of earlier versions
 )
 
 
@@ -232,12 +232,12 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
     rule = RULES.get(key)
     if rule and rule.kind is str:
         value = text
-    if rule and rule.kind is float and type(value) is int:
-        value = float(value)
     if rule and rule.scheduled and isinstance(value, dict):
         rule.check(key, value)
     elif rule and not rule.admits(value):
         raise UserError(f"{key}: {text!r} is not allowed; it must be {rule}")
+    if rule and rule.kind is float and type(value) is int:
+        value = float(value)
     with node.ignore_type(), node.unlocked():
         if isinstance(node.get(name), ConfigDict):  # which is replaced, not joined
             del node[name]
@@ -375,7 +375,6 @@ def resolve(
             "data": dict(details),
             "images_per_step": images_per_step,  # real images
             "kimg": config.steps * images_per_step / 1000,
-            "epochs": config.steps * images_per_step / num_examples if num_examples else 0.0,
         }
     )
     return resolved

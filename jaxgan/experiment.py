@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import data, writer
+from jaxgan import data, schedules, writer
 from jaxgan import workdir as folders
-from jaxgan.assembly import build
+from jaxgan.assembly import build, scalar
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import differences, resolve, validate, with_earlier
+from jaxgan.config import PLAYERS, differences, resolve, validate, with_earlier
 from jaxgan.errors import UserError, lookup
 from jaxgan.metrics import METRICS
 from jaxgan.typing import PyTree
@@ -64,8 +65,15 @@ def abstract_state(algorithm: Any, sharding: jax.sharding.Sharding) -> PyTree:
     )
 
 
+def at_rest(config: ConfigDict, step: int) -> list[str]:
+    """The learning rates that are 0 at a step."""
+    rates = {f"optimizer.{p}.learning_rate": config.optimizer[p].learning_rate for p in PLAYERS}
+    at = lambda rate: schedules.at(scalar(config, rate), jnp.int32(step))  # noqa: E731
+    return [key for key, rate in rates.items() if at(rate) == 0]
+
+
 def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
-    """What is trained, on what: four lines."""
+    """What is trained, on what: four lines, and one where learning ends before the steps do."""
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
     device = mesh.devices.flat[0]
@@ -74,13 +82,17 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
     size = config.derived.num_examples
     number = f"{size:,} images of" if size else "drawn without end,"
     made = "".join(f", {name} {value}" for name, value in config.derived.data.items())
-    epochs = f", {config.derived.epochs:.1f} epochs" if size else ""
+    images = config.steps * algorithm.minibatches * config.batch_size
+    epochs = f", {images / size:.1f} epochs" if size else ""
+    idle = " and ".join(at_rest(config, config.steps - 1))
+    warning = f"\nwarning: {idle} is 0 before these steps are over" if idle else ""
     return (
         f"jaxgan {jaxgan.__version__} on {mesh.size} x {device.device_kind} ({device.platform})\n"
         f"data: {config.data.name} {config.data.split}, {number} {shape}{classes}{made}\n"
         f"model: {config.model.name}, generator {count(state.generator.params):,} parameters, "
         f"discriminator {count(state.discriminator.params):,}\n"
         f"training: {config.steps:,} steps of {config.derived.images_per_step} images{epochs}"
+        f"{warning}"
     )
 
 

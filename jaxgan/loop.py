@@ -59,6 +59,8 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             start = run.start()
             if start.step >= config.steps and start.unfinished is None:
                 more = f"For more, add --config.steps={2 * start.step}."
+                if experiment.at_rest(config, start.step):
+                    more = "Its learning rate has come to 0: for more, train anew, on a longer one."
                 writer.say(f"This run is finished: {start.step:,} steps. {more}")
                 return _farewell(workdir)
             writer.say(summary)

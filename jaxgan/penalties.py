@@ -100,7 +100,8 @@ def latent_diversity(scene: Scene, sigma: float = 0.07) -> Scalar:
 
 def lecam(real: Float[Array, " b"], fake: Float[Array, " b"], anchors: dict[str, Scalar]) -> Scalar:
     # Tseng et al. 2021, equation 5: E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2, where a_R and a_F are
-    # moving averages of the logits of real and of generated images
+    # moving averages of the logits of real and of generated images; StudioGAN clips the differences
+    # at 0, which the paper does not
     to_fake = jnp.mean(jnp.square(real - anchors["fake"]))
     return to_fake + jnp.mean(jnp.square(fake - anchors["real"]))
 
@@ -109,7 +110,8 @@ def orthogonal(params: Params, strict: bool = False) -> Scalar:
     """Brock et al. 2019, equation 3: the sum over kernels of ||W^T W * (1 - I)||_F^2, of the
     columns' inner products with one another; with `strict` ||W^T W - I||_F^2 (Brock et al. 2017).
 
-    Kernels of all layers, as matrices with a column for each output; embeddings are left out.
+    Kernels of all layers, as matrices with a column for each output; embeddings are left out, and
+    grouped kernels (r3gan), whose columns do not meet the same inputs.
     """
     total = jnp.zeros(())
     for path, kernel in jax.tree_util.tree_leaves_with_path(params):

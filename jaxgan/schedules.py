@@ -13,7 +13,7 @@ discriminator has learnt from. Before 0 and past its length a schedule keeps its
 may have `warmup_steps` or `warmup_kimg`, during which it is multiplied by a line from 0 to 1.
 """
 
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -116,7 +116,7 @@ def numbers(key: str, section: Mapping[str, Any]) -> list[float]:
             continue
         each = list(value) if many and name in ("values", *units) and _listed(value) else [value]
         for number in each:
-            if type(number) not in (int, float) or not math.isfinite(number):
+            if type(number) not in (int, float) or not abs(number) <= sys.float_info.max:
                 raise UserError(f"{key}.{name}: {value!r} is not allowed; it must be a number")
             if name not in names and number <= 0:
                 raise UserError(f"{key}.{name}: {value!r} is not allowed; it must be above 0")
@@ -124,7 +124,7 @@ def numbers(key: str, section: Mapping[str, Any]) -> list[float]:
             values += map(float, each)
         elif name in units:
             lengths = each
-    if many and (len(values) != len(lengths) + 1 or lengths != sorted(lengths)):
+    if many and (len(values) != len(lengths) + 1 or lengths != sorted(set(lengths))):
         raise UserError(f"{key}: values must be one more than the lengths between them, which rise")
     return [*values, 0.0] if any(name in section for name in WARMUPS) else values
 

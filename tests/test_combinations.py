@@ -161,6 +161,21 @@ def test_other_settings_train(overrides):
         ),
         (["augment.policy=ada"], r"^augment\.p: with 0, and no augment\.target, ada does nothing"),
         (["augment.policy=adda"], r"^augment\.policy: there is no 'adda' .did you mean 'ada'"),
+        (
+            ["augment.policy=ada", "augment.p=0.5", "augment.kimg=100"],
+            r"^augment\.kimg: .* no target",
+        ),
+        (
+            ["class_loss.generator_weight=0.1"],
+            r"^class_loss\.generator_weight: .*=concat has no use for it; .*: acgan, tacgan,",
+        ),
+        (
+            [
+                *("class_loss.margin=0.5", "conditional=True"),
+                "model.discriminator.conditioning=contragan",
+            ],
+            r"^class_loss\.margin: .*=contragan has no use for it; those that have: reacgan",
+        ),
         (["augment.target=0.6"], r"^augment\.target: .* augment\.policy is none"),
         (
             ["augment.policy=ada", "augment.target=0.6", "loss=relativistic_paired"],

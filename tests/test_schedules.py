@@ -217,6 +217,10 @@ def without(section, key):
         ({**LINEAR, "steps": (1, 2)}, "key.steps: (1, 2) is not allowed; it must be a number"),
         ({**COSINE, "start": float("nan")}, "key.start: nan is not allowed; it must be a number"),
         ({**COSINE, "steps": float("inf")}, "key.steps: inf is not allowed; it must be a number"),
+        (
+            {**LINEAR, "end": 10**400},
+            f"key.end: {10**400} is not allowed; it must be a number",
+        ),
         ({**LINEAR, "steps": 0}, "key.steps: 0 is not allowed; it must be above 0"),
         (
             {**without(LINEAR, "steps"), "kimg": -1.5},

@@ -231,6 +231,26 @@ def test_a_finished_run_says_so_and_changes_nothing(finished, capsys):
     assert contents(finished) == before
 
 
+def test_learning_that_ends_before_the_steps_is_told(tmp_path, capsys):
+    rate = "{'kind': 'linear', 'start': 1e-3, 'end': 0.0, 'steps': 8}"
+    rest = "optimizer.generator.learning_rate"
+    for steps, idle in ((8, []), (10, [rest])):
+        settings = small(f"{rest}={rate}", f"steps={steps}")
+        loop.train(settings, tmp_path / "run", dry_run=True)
+        warning = f"warning: {rest} is 0 before these steps are over"
+        assert (warning in capsys.readouterr().out) == bool(idle)
+        resolved, _ = experiment.prepare(settings)
+        assert experiment.at_rest(resolved, steps - 1) == idle
+    assert experiment.at_rest(resolved, 8) == [rest]
+
+
+def test_epochs_count_the_generators_own_minibatches(tmp_path, capsys):
+    for loss, epochs in (("hinge", "0.6"), ("relativistic_paired", "1.3")):
+        settings = small("data.split=test[:50]", "steps=4", f"loss={loss}")
+        loop.train(settings, tmp_path / "run", dry_run=True)
+        assert f"4 steps of 8 images, {epochs} epochs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("steps", [8, 9])  # 9: steps_per_call does not divide it
 def test_a_killed_run_ends_as_one_that_was_not(steps, finished, tmp_path, capsys):
     settings, straight, killed = small(f"steps={steps}"), finished, tmp_path / "killed"

@@ -12,7 +12,9 @@ from jaxgan.errors import UserError, lookup
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="dirac: the Dirac-GAN, 17 training methods")
+    parser.add_argument(
+        "name", metavar="NAME", help="dirac: the Dirac-GAN, and which methods converge"
+    )
     parser.add_argument("--out", type=Path, help="folder (default: runs/reproduce_NAME)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
 

@@ -72,7 +72,7 @@ def _layer(x: Array, train: bool, condition: Condition) -> Array:
 
 def _instance(x: Array, train: bool, condition: Condition) -> Array:
     if x.ndim == 2:
-        raise UserError("norm: 'instance' is over pixels, and this network has none; try 'layer'")
+        raise UserError("model.*.norm: 'instance' is over pixels, and mlp has none; try 'layer'")
     affine = condition.labels is None
     layer = nn.InstanceNorm(
         epsilon=1e-5, use_fast_variance=False, use_scale=affine, use_bias=affine
@@ -87,7 +87,9 @@ def _pixel(x: Array, train: bool, condition: Condition) -> Array:
 
 def _self_modulated(x: Array, train: bool, condition: Condition) -> Array:
     if condition.z is None:
-        raise UserError("norm: 'self_modulated' needs latents, which only the generator has")
+        raise UserError(
+            "model.*.norm: 'self_modulated' needs latents, which only the generator has"
+        )
     layer = nn.BatchNorm(
         use_running_average=not train, momentum=0.9, use_scale=False, use_bias=False
     )

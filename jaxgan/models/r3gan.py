@@ -104,7 +104,7 @@ class Block(nn.Module):
         inner = x.shape[-1] * self.expansion
         y = Conv(inner, 1, kernel_init=init, name="expand")(x)
         y = nn.leaky_relu(y, SLOPE)
-        kernel = self.param("kernel", init, (3, 3, inner // self.groups, inner))
+        kernel = self.param("grouped_kernel", init, (3, 3, inner // self.groups, inner))
         bias = self.param("bias", nn.initializers.zeros, (inner,))
         y = grouped_conv(y, kernel.astype(y.dtype)) + bias.astype(y.dtype).reshape(1, 1, 1, -1)
         y = nn.leaky_relu(y, SLOPE)

@@ -261,11 +261,8 @@ def _consensus_step(gan: GAN, weight: float, minibatch, updates: int, state: GAN
         return jax.grad(g_loss)(generator), jax.grad(d_loss)(discriminator)
 
     def energy(generator, discriminator):
-        return (
-            weight
-            / 2
-            * sum(jnp.square(x) for x in jax.tree.leaves(losses(generator, discriminator)))
-        )
+        squares = map(jnp.square, jax.tree.leaves(losses(generator, discriminator)))
+        return weight / 2 * sum(squares)
 
     def moved(state: GANState, role: int) -> player.Player:
         names = ("generator", "discriminator")
