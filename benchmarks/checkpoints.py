@@ -17,7 +17,7 @@ import jax
 
 from jaxgan import config, experiment, parallel
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.programs import compile_call, first_nonfinite_leaf
+from jaxgan.programs import compile_call, first_nonfinite_leaf, initial_state
 
 EVERY = 100
 
@@ -33,8 +33,7 @@ def main() -> None:
     feed = experiment.make_feed(settings, algorithm, dataset)
     with jax.set_mesh(mesh), tempfile.TemporaryDirectory() as folder:
         resident = parallel.place(mesh, feed.resident)
-        init = jax.jit(algorithm.init, out_shardings=parallel.replicated(mesh))
-        state = init(jax.random.key(settings.seed))
+        state = initial_state(algorithm, mesh, settings.seed)
         inputs = parallel.place(mesh, feed.inputs(0, count), batch_axis=2)
         call = compile_call(algorithm, mesh, feed, False, state, resident, inputs)
         checkpoints = Checkpoints(Path(folder) / "last", settings.keep_checkpoints)

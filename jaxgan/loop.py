@@ -30,7 +30,14 @@ from jaxgan import data, experiment, health, parallel, signals, writer
 from jaxgan import workdir as folders
 from jaxgan.checkpoint import Checkpoints, Damaged
 from jaxgan.errors import UserError
-from jaxgan.programs import Programs, calls, counts, first_nonfinite_leaf, flops_per_step
+from jaxgan.programs import (
+    Programs,
+    calls,
+    counts,
+    first_nonfinite_leaf,
+    flops_per_step,
+    initial_state,
+)
 from jaxgan.typing import PyTree
 
 
@@ -118,8 +125,7 @@ class _Run:
         if restored is None:
             every = [self.config.checkpoint_every, *self.changed.get("checkpoint_every", ())]
             experiment.refuse_to_begin_again(self.workdir, max(filter(None, every)))
-            init = jax.jit(self.algorithm.init, out_shardings=sharding)
-            return _Start(0, init(jax.random.key(self.config.seed)))
+            return _Start(0, initial_state(self.algorithm, self.mesh, self.config.seed))
         for step, text in restored.damaged.items():
             self.tell_damage(step, text, self.last.set_aside(step))
         info = restored.info

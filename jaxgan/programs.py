@@ -52,6 +52,15 @@ class Programs:
             self.calls[count] = compile_call(*setting, state, self.resident, shapes)
 
 
+def initial_state(algorithm: Any, mesh: Mesh, seed: int) -> PyTree:
+    """The algorithm's first state, a copy on each device of the mesh."""
+    # It runs once: on CPU LLVM would take seven times as long to make it quick.
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    everywhere = parallel.replicated(mesh)
+    init = jax.jit(algorithm.init, out_shardings=everywhere, compiler_options=quick)
+    return init(jax.random.key(seed))
+
+
 def calls(config: ConfigDict, step: int) -> Iterator[tuple[int, int]]:
     """(step, number of steps) of one call after another."""
     while step < config.steps:
