@@ -10,7 +10,7 @@ from tests.test_train import small
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 
 
-def test_the_new_gan_trains(tmp_path, monkeypatch):
+def test_the_new_gan_trains(tmp_path, monkeypatch, compiled_quickly):
     model, config = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert len(model.splitlines()) + len(config.splitlines()) <= 45
     (tmp_path / "tiny.py").write_text(model)

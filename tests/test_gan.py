@@ -22,6 +22,7 @@ from jaxgan.penalties import PENALTIES
 SHAPE, NUM_CLASSES, Z_DIM, BATCH = (8, 8, 1), 3, 4, 6
 KEYS = {"d_loss", "g_loss", "real_logit", "fake_logit", "d_accuracy"}
 KEYS |= {"real_diversity", "fake_diversity", "d_gradient_norm", "g_gradient_norm"}
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 both_models = pytest.mark.parametrize("model", ["mlp", "dcgan"])
 
 
@@ -62,6 +63,10 @@ def small(model, **changes):
     return gan(*networks, **changes)
 
 
+def begin(algorithm, seed=0):
+    return jax.jit(algorithm.init)(jax.random.key(seed))
+
+
 def data(algorithm, seed=0, leading=()):
     """A batch for one step, or for as many as `leading` says."""
     random = np.random.default_rng(seed)
@@ -77,7 +82,7 @@ def data(algorithm, seed=0, leading=()):
 def compiled(model):
     """A small GAN, its init and its step, compiled once for all tests."""
     algorithm = small(model)
-    return algorithm, algorithm.init, jax.jit(algorithm.step)
+    return algorithm, jax.jit(algorithm.init), jax.jit(algorithm.step)
 
 
 def assert_equal(a, b):
@@ -142,7 +147,7 @@ def test_two_steps_by_hand():
         generator_optimizer=optimizer("sgd", g_rate),
         penalties=(regulariser("r1", gamma),),
     )
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     w, scale = np.float64(state.discriminator.params["w"]), 0.5
     average = scale
     step = jax.jit(algorithm.step)
@@ -282,7 +287,7 @@ def test_repeated_calls_trace_once_and_may_donate_their_state():
         return algorithm.step(state, batch)
 
     donating = jax.jit(step, donate_argnums=0)
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     for number in range(3):
         before = state
         state, _ = donating(before, data(algorithm, number))
@@ -320,7 +325,7 @@ def still():
 )
 def test_an_update_changes_the_params_of_one_player_only(role, other):
     algorithm = gan(Scale(), Linear(), **{f"{role}_optimizer": still()})
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     after, _ = jax.jit(algorithm.step)(state, data(algorithm))
     assert_equal(getattr(after, role).params, getattr(state, role).params)
     assert differs(getattr(after, other).params, getattr(state, other).params)
@@ -344,7 +349,7 @@ def test_a_players_statistics_change_in_its_own_update_only():
     # With players that stand still, by hand: the discriminator's moments see the real, then the
     # fake images of each update, the generator's only the latents of its own.
     algorithm = small("mlp", generator_optimizer=still(), discriminator_optimizer=still())
-    state, batch = algorithm.init(jax.random.key(0)), data(algorithm)
+    state, batch = begin(algorithm), data(algorithm)
     stats = lambda player: player.stats["batch_stats"]["BatchNorm_0"]  # noqa: E731
     # init, too, has passed a batch
     g_moments, d_moments = stats(state.generator), stats(state.discriminator)
@@ -394,7 +399,7 @@ def test_the_average_follows_the_generator_after_its_update(model):
 
 def test_without_classes_a_step_needs_no_labels():
     algorithm = small("mlp", num_classes=0, n_critic=1)
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     batch = data(algorithm)
     assert batch.keys() == {"image"}
     after, metrics = jax.eval_shape(algorithm.step, state, batch)
@@ -432,7 +437,7 @@ def test_samples_come_from_the_averages_in_evaluation_mode(model):
 
 def test_truncated_latents_are_drawn_anew_and_not_clipped():
     algorithm = gan(Scale(), Linear())  # its images are half of z
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     z = 2 * np.asarray(algorithm.sample(state, jax.random.key(1), jnp.zeros(2000, jnp.int32), 0.5))
     assert np.abs(z).max() <= 0.5
     assert np.mean(np.abs(z) > 0.499) < 0.01  # 0.2 % of them; clipping would make it 62 %
@@ -471,7 +476,7 @@ def test_training_moves_the_fakes_to_the_data():
         samples = np.asarray(samples).reshape(1000, 4)
         return np.mean(samples, 0), np.std(samples, 0)
 
-    start = algorithm.init(jax.random.key(0))
+    start = begin(algorithm)
     assert np.abs(means_and_stds(start)[0] - mean).max() > 0.4
     state, _ = jax.jit(functools.partial(jax.lax.scan, algorithm.step))(start, batches)
     means, stds = means_and_stds(state)
@@ -517,7 +522,7 @@ class Spectral(nn.Module):
 
 def test_health_tells_the_largest_singular_value_where_spectral_norm_is_used():
     algorithm = gan(Scale(), Spectral(), num_classes=0, n_critic=1)
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     batch = {"image": data(gan(Scale(), Linear(), n_critic=1))["image"]}
     step = jax.jit(algorithm.step)
     for _ in range(20):  # of power iteration, which begins anywhere

@@ -22,6 +22,9 @@ from jaxgan.ops.conv import conv, conv_transpose
 key = jax.random.key(0)
 
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+
 def normal(*shape, seed=0):
     return jax.random.normal(jax.random.key(seed), shape)
 
@@ -533,7 +536,7 @@ def test_r3gans_block_begins_as_the_identity():
     y = jax.jit(block.apply)({"params": params}, x)
     lrelu = lambda x: jnp.where(x > 0, x, 0.2 * x)  # noqa: E731
     inner = lrelu(layer_of(params["expand"])(x))
-    inner = xla_conv(inner, params["kernel"], 4) + params["bias"].reshape(1, 1, 1, -1)
+    inner = xla_conv(inner, params["grouped_kernel"], 4) + params["bias"].reshape(1, 1, 1, -1)
     expected = x + xla_conv(lrelu(inner), params["project"]["kernel"])
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
@@ -542,7 +545,7 @@ def test_r3gans_first_weights_are_hes_times_fixups():
     # With 16 blocks 16^(-1/4) = 1/2.
     block = r3gan.Block(groups=4, expansion=2, network_blocks=16)
     params = start(block, normal(1, 4, 4, 64))["params"]
-    for kernel, inputs in ((params["expand"]["kernel"], 64), (params["kernel"], 9 * 32)):
+    for kernel, inputs in ((params["expand"]["kernel"], 64), (params["grouped_kernel"], 9 * 32)):
         expected = 0.5 * np.sqrt(2 / (1 + 0.2**2) / inputs)
         np.testing.assert_allclose(np.std(kernel), expected, rtol=4 / np.sqrt(2 * kernel.size))
 

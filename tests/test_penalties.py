@@ -30,6 +30,7 @@ from jaxgan.penalties import (
     zero_centred,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "losses.json").read_text())["penalties"]
 GAME = GOLDEN["game"]
 CASES = {
@@ -392,6 +393,7 @@ def test_orthogonal_of_two_columns_by_hand():
     # (1, 2) and (3, 4): 11 off the diagonal, 5 and 25 on it
     params = {"layer": {"kernel": jnp.float32([[1, 3], [2, 4]])}}
     assert orthogonal(params) == 2 * 11**2
+    assert orthogonal({**params, "block": {"grouped_kernel": params["layer"]["kernel"]}}) == 242
     assert orthogonal(params, strict=True) == 2 * 11**2 + 4**2 + 24**2
 
 

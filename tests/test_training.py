@@ -27,6 +27,7 @@ from tests.test_gan import (
     assert_close,
     assert_equal,
     at,
+    begin,
     differs,
     gan,
     latents,
@@ -37,10 +38,12 @@ from tests.test_gan import (
     still,
 )
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def run(algorithm, steps=1, seed=0):
     """The state and the metrics after so many steps on data of their own."""
-    state, step = algorithm.init(jax.random.key(seed)), jax.jit(algorithm.step)
+    state, step = begin(algorithm, seed), jax.jit(algorithm.step)
     for number in range(steps):
         state, metrics = step(state, minibatches(algorithm, number))
     return state, metrics
@@ -80,7 +83,7 @@ def by_label(w, x, labels):
 
 def test_simultaneous_updates_are_both_from_the_old_networks_on_the_same_latents():
     algorithm = plain(simultaneous=True)
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     w, scale = weights(state)
     after, _ = run(algorithm)
     labels, z = minibatches(algorithm)["label"][0], latents(state, 0, 0)
@@ -96,7 +99,7 @@ def test_a_relativistic_generator_sees_real_images_of_its_own():
     algorithm = plain(loss=LOSSES["relativistic_paired"], n_critic=2)
     assert algorithm.minibatches == 3
     batch = minibatches(algorithm)
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     after, metrics = jax.jit(algorithm.step)(state, batch)
     w, _ = weights(after)
     scale = weights(state)[1]
@@ -183,7 +186,7 @@ class Pairs(nn.Module):
 
 def test_a_pack_is_neighbours_joined_by_channels():
     algorithm = gan(Scale(), Pairs(), num_classes=0, n_critic=1, view=View(pack=2))
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     _, metrics = jax.jit(algorithm.step)(state, minibatches(algorithm))
     real = np.float64(minibatches(algorithm)["image"][0]).reshape(BATCH // 2, 2, 4)
     np.testing.assert_allclose(
@@ -222,7 +225,7 @@ def test_the_best_of_a_minibatch_count(share, count):
 
 def test_the_generator_learns_from_the_best_only():
     algorithm = plain(top_k=0.5, discriminator_optimizer=still())
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     w, scale = weights(state)
     after, _ = run(algorithm)
     slope = by_label(w, latents(state, 0, 1), minibatches(algorithm)["label"][-1])
@@ -239,7 +242,7 @@ def test_a_lazy_penalty_is_as_strong_as_it_is_rare():
     always = plain(penalties=(regulariser("r1", 0.3),), n_critic=2)
     lazy = plain(penalties=(regulariser("r1", 0.3, every=4),), n_critic=2)
     without = plain(n_critic=2)
-    start = lazy.init(jax.random.key(0))
+    start = begin(lazy)
     batch = minibatches(lazy)
     update = lambda algorithm, state, number: jax.jit(algorithm.update_discriminator)(  # noqa: E731
         state, at(batch, 0), number
@@ -258,7 +261,7 @@ def test_a_lazy_penalty_is_as_strong_as_it_is_rare():
 def test_a_penaltys_weight_may_be_scheduled():
     weight = schedules.make({"kind": "linear", "start": 0.0, "end": 0.8, "steps": 2}, 1)
     algorithm = plain(penalties=(regulariser("r1", weight),))
-    start = algorithm.init(jax.random.key(0))
+    start = begin(algorithm)
     for step, equal in ((0, 0.0), (1, 0.4), (5, 0.8)):
         state = start.replace(step=jnp.int32(step))
         found = jax.jit(algorithm.step)(state, minibatches(algorithm))[0]
@@ -269,7 +272,7 @@ def test_a_penaltys_weight_may_be_scheduled():
 
 def test_lecams_anchors_are_the_means_of_earlier_logits():
     algorithm = plain(penalties=(regulariser("lecam", 0.3),), discriminator_optimizer=still())
-    state, step = algorithm.init(jax.random.key(0)), jax.jit(algorithm.step)
+    state, step = begin(algorithm), jax.jit(algorithm.step)
     assert set(state.memory) == {"real_anchor", "fake_anchor", "anchored"}
     seen = []
     for number in range(3):
@@ -318,7 +321,7 @@ def test_an_acgan_by_hand():
     classes = Classes(CLASS_LOSSES["acgan"], 0.5, schedules.make(0.25, 1))
     rates = {"discriminator_optimizer": optimizer("sgd", 0.7), "n_critic": 1}
     algorithm = gan(Scale(), Classifying(), classes=classes, generator_optimizer=still(), **rates)
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     batch = minibatches(algorithm)
     after, metrics = jax.jit(algorithm.step)(state, batch)
     v = np.float64(state.discriminator.params["v"])
@@ -372,7 +375,7 @@ def test_instance_noise_is_on_all_it_sees_and_fresh():
     algorithm = gan(Scale(), Squares(), **fields, view=View(noise=sigma))
     quiet = gan(Scale(), Squares(), **fields)
     batch = minibatches(algorithm)
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     for step, expected in ((0, 4.0), (1, 1.0), (2, 0.0)):
         here = state.replace(step=jnp.int32(step))
         _, noisy = jax.jit(algorithm.update_discriminator)(here, at(batch, 0), 0)
@@ -391,7 +394,7 @@ def adaptive(transform=lambda key, images, p: images, **changes):
 
 def test_p_is_adapted_every_four_updates_by_the_mean_sign():
     algorithm = adaptive()
-    state, step = algorithm.init(jax.random.key(0)), jax.jit(algorithm.step)
+    state, step = begin(algorithm), jax.jit(algorithm.step)
     w, p, signs = weights(state)[0], 0.0, []
     for number in range(6):
         batch = minibatches(algorithm, number)
@@ -418,7 +421,7 @@ def test_the_transform_is_given_p_and_sees_all_images():
     )
     algorithm = plain(view=View(fixed), discriminator_optimizer=still(), num_classes=NUM_CLASSES)
     for step, p in ((0, 0.25), (1, 0.5)):
-        state = algorithm.init(jax.random.key(0)).replace(step=jnp.int32(step))
+        state = begin(algorithm).replace(step=jnp.int32(step))
         batch = minibatches(algorithm)
         _, metrics = jax.jit(algorithm.step)(state, batch)
         w, scale = weights(state)
@@ -436,7 +439,7 @@ def test_the_transform_is_given_p_and_sees_all_images():
 def test_apa_puts_generated_images_among_the_real_ones():
     always = View(Augmentation(None, 1.0))
     algorithm = plain(view=always, batch_size=4096, discriminator_optimizer=still())
-    state = algorithm.init(jax.random.key(0))
+    state = begin(algorithm)
     batch = {**minibatches(algorithm), "image": jnp.full((1, 4096, 2, 2, 1), 0.75)}
     _, metrics = jax.jit(algorithm.step)(state, batch)
     # all were replaced, by other images than those that are judged as fake
@@ -462,7 +465,7 @@ def test_an_unrolled_generators_gradient_is_that_of_the_whole_by_finite_differen
             "dtype": jnp.float64,
         }
         algorithm = plain(**fields, opponent=lambda *a: unrolled.look_ahead(*a, count=count))
-        state = algorithm.init(jax.random.key(0))
+        state = begin(algorithm)
         as_float64 = lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x  # noqa: E731
         state = state.replace(
             generator=jax.tree.map(as_float64, state.generator),
