@@ -23,6 +23,7 @@ if FAKE_DEVICES not in os.environ.get("XLA_FLAGS", ""):
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
+
 @pytest.fixture
 def compiled_quickly():
     """XLA hardly optimises: for programs that run shorter than they compile."""
