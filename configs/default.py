@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
     config.n_critic = 1  # discriminator updates, each on a fresh minibatch, in a step
     config.updates = "alternating"  # or simultaneous: both from the old networks
     # Parts of a minibatch, one after the other, whose gradients are averaged: the same as all at
-    # once, but that BatchNorm sees each part alone.
+    # once, but that BatchNorm sees each part alone and spectral normalisation iterates in each.
     config.accumulate = 1  # of both players' minibatches
     config.pack = 1  # images that the discriminator judges together (PacGAN)
     config.instance_noise = 0.0  # standard deviation of noise on all that the discriminator sees
@@ -67,7 +67,8 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     for player in ("generator", "discriminator"):
         config.optimizer[player] = ConfigDict()
-        # 27 of optax's, see OPTIMIZERS in player.py; rmsprop has b1 for momentum, b2 for decay.
+        # 26 of optax's, see OPTIMIZERS in player.py. Not all have b1 and b2, as adagrad has none of
+        # them and sgd no b2; rmsprop has b1 for momentum and b2 for decay.
         config.optimizer[player].name = "adam"  # adamw, rmsprop, sgd, lion ...
         config.optimizer[player].learning_rate = 2e-4
         config.optimizer[player].b1 = 0.5  # decay of the mean of gradients; sgd: momentum
@@ -85,7 +86,7 @@ def get_config() -> ConfigDict:
     # none; diffaugment, ada (or ada_bgc, its usual part), or transforms by name, joined by commas;
     # apa (generated images among the real ones). See POLICIES in jaxgan/augment.
     config.augment.policy = "none"
-    config.augment.p = 0.0  # probability of each transform for an image; if adapted, the first one
+    config.augment.p = 0.0  # probability of each transform of the policy; if adapted, the first one
     config.augment.target = 0.0  # mean sign of real logits that p is adapted to; 0: p is as given
     config.augment.kimg = 500.0  # in which p moves by 1 at most, where it is adapted
 

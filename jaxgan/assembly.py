@@ -34,6 +34,8 @@ from jaxgan.penalties import GENERATOR_PENALTIES, PENALTIES
 _SHARED = {"choices", "conditions", "heads", "layers", "norms"}
 _SHARED |= {"latents", "player", "terms", "view"}
 
+LARGEST = 2**16  # of what a network's field may be: features, blocks
+
 
 def build(config: ConfigDict) -> Any:
     """The algorithm that a resolved config describes.
@@ -119,12 +121,13 @@ def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived:
     chosen = {}
     for name, value in config.model[role].items():
         default = lookup(fields, name, f"model.{role} ({config.model.name})")
+        value = value.to_dict() if isinstance(value, ConfigDict) else value
         value = tuple(value) if isinstance(value, list | tuple) else value
         if type(default) is float and type(value) is int:
             value = float(value)
         sizes = value if isinstance(value, tuple) else (value,)
         kind = float if type(default) is float else int
-        positive = all(type(size) is kind and 0 < size < math.inf for size in sizes)
+        positive = all(type(size) is kind and 0 < size < LARGEST for size in sizes)
         right = isinstance(default, str | bool) or positive
         if type(value) is not type(default) or not right:
             raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")
@@ -165,7 +168,7 @@ def _penalties(
         known = dict(list(inspect.signature(penalty).parameters.items())[1:])
         for key, setting in settings.items():
             lookup({**known, "weight": None, "every": None}, key, f"{section}.{name}")
-            if not isinstance(setting, bool | int | float):
+            if type(setting) not in (bool, int, float) or not math.isfinite(setting):
                 raise UserError(f"{section}.{name}.{key}: {setting!r} is not a number")
         penalty = functools.partial(penalty, **settings)
         if weight != 0:  # with it there would be nothing but its cost
@@ -217,15 +220,9 @@ def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[
     conditioning = getattr(discriminator, "conditioning", "")
     classifies = conditioning in CLASS_LOSSES
     augment_, optimizer = config.augment, config.optimizer.discriminator
+    known = player.arguments_of(optimizer.name)
     images = len(config.derived.image_shape) > 1
     group = config.accumulate * config.pack
-    couplings = {
-        config.loss: loss.couples,
-        conditioning: classifies and CLASS_LOSSES[conditioning].couples,
-        "top_k": config.top_k != 1,
-        "unrolled_steps": config.unrolled_steps > 0,
-    }
-    coupled = [name for name, couples in couplings.items() if couples]
     return [
         (
             classifies and not config.conditional,
@@ -246,25 +243,44 @@ def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[
             f"updates: simultaneous ones are one of each player, and n_critic is {config.n_critic}",
         ),
         (
-            config.accumulate > 1 and bool(coupled),
-            f"accumulate: parts of a minibatch are no minibatch to {', '.join(coupled)}, where "
-            f"what an image counts depends on the others; set accumulate=1",
-        ),
-        (
             config.unrolled_steps > 0 and config.algorithm != "unrolled",
             f"unrolled_steps: the algorithm {config.algorithm} does not unroll; set "
             f"algorithm=unrolled",
         ),
         (
             config.unrolled_steps > 0
-            and "eps_root" in inspect.signature(getattr(optax, optimizer.name)).parameters
-            and not optimizer.arguments.get("eps_root"),
+            and not optimizer.arguments.get("eps_root", known.get("eps_root", 1.0)),
             f"optimizer.discriminator.arguments.eps_root: unrolling differentiates the square root "
             f"in {optimizer.name}, which has no slope at 0; set it to 1e-16, say",
         ),
+        *_of_minibatches(config, loss, conditioning),
         *_of_augmentation(config, loss, augment_, images),
         *_of_classes(config, conditioning),
         *_of_penalties(config, loss, discriminator, images),
+    ]
+
+
+def _of_minibatches(config: ConfigDict, loss: Loss, conditioning: str) -> list:
+    coupled = [config.loss] if loss.couples else []
+    if conditioning in CLASS_LOSSES and CLASS_LOSSES[conditioning].couples:
+        coupled.append(conditioning)
+    whole = {
+        "top_k": config.top_k != 1,
+        "unrolled_steps": config.unrolled_steps > 0,
+        "penalties.dragan": "dragan" in config.penalties,
+    }
+    undivided = coupled + [name for name, there in whole.items() if there]
+    return [
+        (
+            config.accumulate > 1 and bool(undivided),
+            f"accumulate: parts of a minibatch are no minibatch to {', '.join(undivided)}, where "
+            f"what an image counts depends on the others; set accumulate=1",
+        ),
+        (
+            config.top_k != 1 and bool(coupled),
+            f"top_k: to {', '.join(coupled)} the images that are left out would still count, by "
+            f"what the others are compared with; set top_k=1",
+        ),
     ]
 
 
@@ -320,7 +336,7 @@ def _of_classes(config: ConfigDict, conditioning: str) -> list:
 
 
 def _of_penalties(config, loss: Loss, discriminator: nn.Module, images: bool) -> list:
-    active = {name for name, weight in config.penalties.items() if weight != 0}
+    active = {each.name for each in _penalties(config, "penalties", PENALTIES)}
     moves = [name for name in ("cr", "bcr") if name in active]
     return [
         (

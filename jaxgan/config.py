@@ -75,7 +75,7 @@ RULES: dict[str, Rule] = {
     "conditional": Rule(bool),
     "algorithm": TEXT,
     "loss": TEXT,
-    "n_critic": COUNT,
+    "n_critic": Rule(int, 1, 1000),
     "updates": Rule(str, among=("alternating", "simultaneous")),
     "accumulate": COUNT,
     "pack": COUNT,
@@ -90,10 +90,7 @@ RULES: dict[str, Rule] = {
     "class_loss.margin": Rule(float, -1, 1),
     "steps_per_call": COUNT,
     "precision": Rule(str, among=("float32", "bfloat16")),
-    "data.name": TEXT,
-    "data.dir": TEXT,
-    "data.path": TEXT,
-    "data.split": TEXT,
+    **dict.fromkeys(("data.name", "data.dir", "data.path", "data.split"), TEXT),
     "data.image_size": Rule(int, 0, 4096),
     "data.flip": Rule(bool),
     "data.cache": Rule(str, among=("auto", "device", "host", "none")),
@@ -106,9 +103,7 @@ RULES: dict[str, Rule] = {
             "learning_rate": WEIGHT,
             "b1": DECAY,
             "b2": DECAY,
-            "clip_norm": POSITIVE,
-            "clip_value": POSITIVE,
-            "clip_weights": POSITIVE,
+            **dict.fromkeys(("clip_norm", "clip_value", "clip_weights"), POSITIVE),
         }.items()
     },
     "ema.halflife_kimg": WEIGHT,
@@ -211,7 +206,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
 
 def _override(config: ConfigDict, key: str, text: str) -> None:
     *parents, name = key.split(".")
-    if key not in RULES and not _is_open(key) and not _is_schedules(key):
+    whole = key in OPEN and text.lstrip().startswith("{")
+    if key not in RULES and not _is_open(key) and not _is_schedules(key) and not whole:
         raise _unknown(key)
     node: Any = config
     for parent in parents:
@@ -229,6 +225,8 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = {"true": True, "false": False}.get(text.lower(), text)
+    if whole and not isinstance(value, dict):
+        raise _unknown(key)
     rule = RULES.get(key)
     if rule and rule.kind is str:
         value = text
@@ -337,7 +335,8 @@ def _is_schedules(key: str) -> bool:
 
 def _unknown(key: str) -> UserError:
     if key in OPEN:
-        return UserError(f"{key}: this is a section; set what is in it, as in {key}.NAME=VALUE")
+        ways = f"{key}.NAME=VALUE, or all of it, as in {key}={{}}"
+        return UserError(f"{key}: this is a section; set what is in it, as in {ways}")
     known = [*RULES, *OPEN]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     near = near or [k for k in known if k.split(".")[-1] == key.split(".")[-1]]

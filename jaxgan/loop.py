@@ -54,8 +54,9 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         if dry_run:
             print(json.dumps(config.to_dict(), indent=2))
             print(summary)
-            flops = flops_per_step(algorithm, mesh)
-            print(f"one step: {flops / 1e9:.2f} GFLOP on each device, compiled by XLA")
+            gflops = flops_per_step(algorithm, mesh) / 1e9
+            count = "uncounted" if math.isnan(gflops) else f"{gflops:.2f} GFLOP on each device"
+            print(f"one step: {count}, compiled by XLA")
             return 0
         with (
             experiment.claimed(workdir, config) as changed,
@@ -81,8 +82,9 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
                 writer.say(f"stopped after step {step:,}; the checkpoint is written.")
                 writer.say("The same command again goes on from there.")
                 return 128 + stopped()
-            kimg = config.derived.kimg
-            writer.say(f"{step:,} steps ({kimg:,.0f} kimg) in {seconds / 60:.1f} min.")
+            writer.say(
+                f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min."
+            )
             return _farewell(workdir)
 
 
@@ -141,7 +143,7 @@ class _Run:
 
     def tell(self, start: _Start) -> None:
         """Say where training starts, and write it to history.jsonl."""
-        here = _devices(self.mesh)
+        here = parallel.describe(self.mesh)
         if start.devices:
             writer.say(f"going on from step {start.step:,} of {self.config.steps:,}")
             for key, (old, new) in self.changed.items():
@@ -376,7 +378,7 @@ class _Training:
         self.run.last.save(self.step, self.state, due=due, **self._info())
 
     def _info(self) -> dict[str, Any]:
-        devices = _devices(self.run.mesh)
+        devices = parallel.describe(self.run.mesh)
         return {"attempts": self.attempts, "unfinished": self.unfinished, "devices": devices}
 
 
@@ -386,11 +388,6 @@ class _Training:
 
 def _checkpoints(folder: Path, keep: int) -> contextlib.closing:
     return contextlib.closing(Checkpoints(folder, keep))
-
-
-def _devices(mesh: Mesh) -> str:
-    device = mesh.devices.flat[0]
-    return f"{mesh.size} x {device.device_kind} with jax {jax.__version__}"
 
 
 def _farewell(workdir: Path) -> int:

@@ -33,6 +33,12 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh:
     return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
+def describe(mesh: Mesh) -> str:
+    """What results may depend on in their last bits."""
+    device = mesh.devices.flat[0]
+    return f"{mesh.size} x {device.device_kind} with jax {jax.__version__}"
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 

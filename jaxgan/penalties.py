@@ -6,7 +6,8 @@ names what each of them looks at in one update of the discriminator (`Scene`), G
 the same for the generator; both give scalars. Their keyword arguments may be set in the config, as
 in `penalties.wgan_gp = {"weight": 10.0, "target": 1.0}`.
 
-A weight is the paper's: where that has 1/2 gamma, as R1 and R2, the 1/2 is here.
+A weight is the paper's: where that has 1/2 gamma, as R1 and R2, the 1/2 is here. With BatchNorm in
+the discriminator an image's gradient is also of the other images' logits.
 """
 
 from collections.abc import Callable
@@ -100,8 +101,8 @@ def latent_diversity(scene: Scene, sigma: float = 0.07) -> Scalar:
 
 def lecam(real: Float[Array, " b"], fake: Float[Array, " b"], anchors: dict[str, Scalar]) -> Scalar:
     # Tseng et al. 2021, equation 5: E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2, where a_R and a_F are
-    # moving averages of the logits of real and of generated images; StudioGAN clips the differences
-    # at 0, which the paper does not
+    # moving averages of the logits of real and of generated images; the authors' code clips the
+    # differences at 0, which the paper does not
     to_fake = jnp.mean(jnp.square(real - anchors["fake"]))
     return to_fake + jnp.mean(jnp.square(fake - anchors["real"]))
 

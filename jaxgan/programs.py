@@ -1,5 +1,6 @@
 """What is compiled for a run: the steps, the drawing of its pictures, its evaluation."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -193,7 +194,13 @@ def make_drawing(
 
 
 def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
-    """Floating-point operations of one training step on each device, as XLA counts them."""
+    """Floating-point operations of one training step on each device, as XLA counts them.
+
+    NaN where it cannot: it counts the body of a loop once, and unrolling is one.
+    """
+    if algorithm.opponent:
+        return math.nan
+    algorithm = dataclasses.replace(algorithm, accumulate=1)  # another loop, of the same work
 
     def flops(function: Callable, *arguments: PyTree) -> float:
         analysis = jax.jit(function).lower(*arguments).compile().cost_analysis()
@@ -218,5 +225,5 @@ def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
     step = flops(algorithm.step, state, batches)
     if k == 1:
         return step
-    # XLA counts the body of a loop once, and the discriminator's updates are a loop.
+    # The discriminator's updates are a loop, too.
     return step + (k - 1) * flops(algorithm.update_discriminator, state, batch, 0)

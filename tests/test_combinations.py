@@ -52,8 +52,8 @@ def two_steps(found):
     batches = {"image": jnp.float32(random.uniform(-1, 1, (*sizes, *shape)))}
     if algorithm.num_classes:
         batches["label"] = jnp.int32(random.integers(0, algorithm.num_classes, sizes))
-    run = jax.jit(lambda state: jax.lax.scan(algorithm.step, state, batches))
-    state, metrics = run(algorithm.init(jax.random.key(0)))
+    run = jax.jit(lambda key: jax.lax.scan(algorithm.step, algorithm.init(key), batches))
+    state, metrics = run(jax.random.key(0))
     moved = jax.tree.map(jnp.subtract, state.generator.params, state.ema.params)
     leaves = [*jax.tree.leaves((state.generator, state.discriminator, moved)), *metrics.values()]
     assert all(np.isfinite(leaf).all() for leaf in leaves)
@@ -150,6 +150,10 @@ def test_other_settings_train(overrides):
             ["accumulate=2", "loss=relativistic_average"],
             r"^accumulate: .* relativistic_average, where",
         ),
+        (["top_k=0.5", "loss=relativistic_average"], r"^top_k: to relativistic_average the images"),
+        (["accumulate=2", "penalties.dragan=1"], r"^accumulate: .* to penalties.dragan, where"),
+        (["penalties.wgan_gp={'weight': 1, 'target': 1e999}"], r"^penalties\.wgan_gp\.target: inf"),
+        (["model.generator.features=(100_000,)"], r"^model\.generator\.features: \(100000,\) is"),
         (["accumulate=2", "top_k=0.5"], r"^accumulate: .* to top_k, where"),
         (
             ["accumulate=2", "conditional=True", "model.discriminator.conditioning=contragan"],
@@ -293,6 +297,27 @@ def test_a_run_of_an_earlier_version_has_what_it_did():
 def test_a_penalty_of_weight_0_is_off():
     found = settings("penalties.wgan_gp=0", "model.discriminator.norm=batch", "penalties.r1=0.0")
     assert assembly.build(found).penalties == ()
+
+
+def test_a_section_of_weight_0_is_off_too():
+    found = settings("penalties.lecam={'weight': 0.0}", "loss=relativistic_paired")
+    assert assembly.build(found).penalties == ()
+
+
+def test_unrolling_asks_for_no_slope_that_is_there():
+    name = "optimizer.discriminator.name=adabelief"  # whose eps_root is 1e-16
+    assert assembly.build(settings("algorithm=unrolled", "unrolled_steps=1", name)).opponent
+
+
+def test_a_section_may_be_replaced_whole():
+    found = settings("model.generator.norm=batch", "model.generator={'features': (4,)}")
+    assert found.model.generator.to_dict() == {"features": (4,)}
+    found = settings(
+        "optimizer.discriminator.arguments.eps=1e-6", "optimizer.discriminator.arguments={}"
+    )
+    assert found.optimizer.discriminator.arguments.to_dict() == {}
+    with pytest.raises(UserError, match=r"^model\.generator: this is a section; .*\{\}$"):
+        settings("model.generator={4")
 
 
 def test_a_number_has_nothing_in_it():

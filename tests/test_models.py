@@ -239,10 +239,10 @@ def parameters(network, x, labels=None):
 
 
 # SNGAN, appendix B.4: (pixels, width, blocks' features) of the generator's table and the
-# discriminator's, where None marks a block that keeps the size.
+# discriminator's, where a pair marks a block that keeps the map's size, and with None the width.
 TABLES = [
     (32, 256, [256, 256, 256, 256], 128, [128, 128, (128, None), (128, None)]),
-    (48, 64, [512, 256, 128, 64], 64, [64, 128, 256, 512, (512, None)]),
+    (48, 64, [512, 256, 128, 64], 64, [64, 128, 256, 512, (1024, "wider")]),
     (128, 64, [1024, 1024, 512, 256, 128, 64], 64, [64, 128, 256, 512, 1024, (1024, None)]),
 ]
 
@@ -260,9 +260,9 @@ def test_resnets_have_the_tables_of_sngan(size, g_width, g_table, d_width, d_tab
 
     i, expected = 3, 0
     for row in d_table:
-        o, keeps = row if isinstance(row, tuple) else (row, False)
+        o, kept = row if isinstance(row, tuple) else (row, "neither")
         inner = o if i == 3 else i
-        expected += (9 * i + 1) * inner + (9 * inner + 1) * o + (keeps is False) * (i + 1) * o
+        expected += (9 * i + 1) * inner + (9 * inner + 1) * o + (kept is not None) * (i + 1) * o
         i = o
     discriminator = resnet.Discriminator(width=d_width)
     assert parameters(discriminator, jnp.zeros((2, *shape))) == expected + i + 1
@@ -386,6 +386,23 @@ def test_the_projection_is_the_inner_product_of_features_and_the_labels_embeddin
     v = last["Embed_0"]["embedding"][labels]
     assert np.abs(np.sum(v * f, 1)).min() > 1e-3  # the term matters
     np.testing.assert_allclose(logits, f @ w + bias + np.sum(v * f, 1), rtol=1e-4, atol=1e-6)
+
+
+def test_r3gans_projection_is_all_of_the_logit():
+    fields = {"conditioning": "projection"}
+    _, discriminator = networks("r3gan", (8, 8, 1), num_classes, discriminator=fields)
+    x, labels = normal(5, 8, 8, 1), jnp.array([2, 0, 1, 2, 2])
+    variables = start(discriminator, x, labels)
+    dense = lambda module, _: isinstance(module, Dense)  # noqa: E731
+    logits, captured = discriminator.apply(
+        variables, x, labels, train=False, mutable="intermediates", capture_intermediates=dense
+    )
+    features = captured["intermediates"]["Dense_0"]["__call__"][0]
+    embedding = variables["params"]["Embed_0"]["embedding"]
+    assert (
+        features.shape == (5, embedding.shape[1]) and "bias" not in variables["params"]["Dense_0"]
+    )
+    np.testing.assert_allclose(logits, jnp.sum(features * embedding[labels], 1), rtol=1e-5)
 
 
 @all_models

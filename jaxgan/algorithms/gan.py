@@ -238,7 +238,7 @@ class GAN:
             critic=lambda images: judge(images, stats, 0)[0],
             real_logits=real_logits,
             fake_logits=fake_logits,
-            shift=augment.shift_and_flip,
+            shift=self.view.shifted,
             generate=lambda z: self.view.packed(generate(z)),
             anchors=anchors(state.memory),
         )

@@ -164,12 +164,12 @@ def average(
 # --------------------------------------------------------------------------------------------------
 # Optimisers
 
-# Those of optax that take a gradient and no more.
+# Those of optax that take a gradient and no more, and whose rate may change from step to step.
 # fmt: off
 OPTIMIZERS = (
     "adabelief", "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamaxw", "adamw", "adan",
     "amsgrad", "fromage", "lamb", "lars", "lion", "nadam", "nadamw", "novograd",
-    "optimistic_adam_v2", "optimistic_gradient_descent", "radam", "rmsprop", "rprop", "sgd",
+    "optimistic_adam_v2", "optimistic_gradient_descent", "radam", "rmsprop", "sgd",
     "sign_sgd", "signum", "sm3", "yogi",
 )
 # fmt: on
@@ -177,7 +177,7 @@ OPTIMIZERS = (
 NAMES = {
     "rmsprop": {"b1": "momentum", "b2": "decay"},
     "sgd": {"b1": "momentum"},
-    "signum": {"b1": "momentum"},
+    "signum": {"b1": "beta"},
     "lars": {"b1": "momentum"},
 }
 

@@ -59,6 +59,10 @@ class View(NamedTuple):
             images = images + schedules.at(self.noise, step) * noise
         return images
 
+    def shifted(self, key: Key[Array, ""], images: Float[Array, "b ..."]) -> Float[Array, "b ..."]:
+        """Shifted and flipped a little, of packed images each one."""
+        return self.packed(augment.shift_and_flip(key, self.unpacked(images)))
+
     # ----------------------------------------------------------------------------------------------
     # The augmentation's strength
 

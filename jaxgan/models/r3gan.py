@@ -13,9 +13,10 @@ where the widths differ (it is taken on the smaller map, which gives the same).
 
 The generator begins with a learned 4 x 4 map, each channel times a linear map of z and of the
 label's embedding, and ends with a 1 x 1 convolution and no tanh: images are not confined to
-[-1, 1]. The discriminator ends with one 4 x 4 filter a channel and a linear layer; the label is a
-projection (Miyato and Koyama 2018) beside the unconditional term. Only the branches and that last
-layer have biases.
+[-1, 1]. The discriminator ends with one 4 x 4 filter a channel and a linear layer, to the logit or,
+where it projects, to as many features as the widest stage has, whose inner product with the label's
+embedding is the logit: as in the authors' code there is no term without the label, which Miyato and
+Koyama 2018 have. Biases are in the branches and in the logit's layer alone (theirs has none).
 """
 
 import functools
@@ -27,7 +28,7 @@ from jax import lax
 from jaxgan.errors import UserError
 from jaxgan.models.conditions import LabelledLatent, with_label_channel
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Conv, Dense, pyramid
+from jaxgan.models.layers import Conv, Dense, Embed, pyramid
 from jaxgan.typing import Array, Float, Int
 
 SLOPE = 0.2
@@ -42,7 +43,7 @@ class Generator(nn.Module):
     cardinalities: tuple[int, ...] = (96, 96, 96, 96)
     blocks: int = 2
     expansion: int = 2
-    embedding: int = 128
+    embedding: int = 64
 
     @nn.compact
     def __call__(
@@ -86,6 +87,11 @@ class Discriminator(nn.Module):
         # He's scale for one channel's base x base inputs.
         basis = self.param("basis", nn.initializers.normal(1 / base), x.shape[1:])
         x = jnp.sum(x.astype(jnp.float32) * basis.astype(jnp.float32)[None], (1, 2))
+        if labels is not None and self.num_classes and self.conditioning == "projection":
+            size = max(self.widths)
+            init = nn.initializers.normal((size * self.num_classes) ** -0.5)
+            embedding = Embed(self.num_classes, size, init)(labels)
+            return jnp.sum(Dense(size, False, linear_init)(x) * embedding, -1)
         return Head(self.num_classes, self.conditioning, kernel_init=linear_init)(x, labels)
 
 

@@ -12,7 +12,7 @@ The tables, as features from the largest map to the smallest, in units of `width
     generator, 32 pixels     1 1 1, dense 1              (the papers' width: 256; WGAN-GP's 128)
     generator, 48, 64, 128   1 2 4 8 16 .., at most 16   (64), the dense layer one further
     discriminator, 32        1 1, then two blocks 1 1    (128) on the last map
-    discriminator, 48, 128   1 2 4 8 16 .., at most 16   (64), then one block on the last map
+    discriminator, 48, 128   1 2 4 8 16 .., at most 16   (64), the last block on the last map
 
 Sizes up to 32 (28 = 7 x 4) follow the first, larger ones the second; the papers have none for 64.
 The discriminator halves its map while it is even and above 4 pixels, and twice at most up to 32.
@@ -112,7 +112,7 @@ def discriminator_features(
     size = image_shape[0]
     number = len(discriminator_maps(size))
     blocks = [(width * _factor(size, level), True) for level in range(number)]
-    return blocks + [(blocks[-1][0], False)] * (2 if size <= 32 else 1)
+    return blocks + [(width * _factor(size, number), False)] * (2 if size <= 32 else 1)
 
 
 def discriminator_maps(size: int) -> list[int]:
