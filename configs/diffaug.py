@@ -5,9 +5,12 @@
 
 The discriminator sees translated and partly covered images, real and generated alike (the paper's
 policy for little data; its colour transforms mean little to grey images). On the first 500 images
-of the data set, where without it the discriminator learns them by heart. Networks of cgan.py.
+of the data set; networks and R1 of cgan.py.
 
-Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
+Expected on two CPU cores, beside other work: six minutes; accuracy 95.4 %, diversity 73.4 %,
+coverage of 500 images 79.2 %. At this length R1 does by itself what it is for: without augmentation
+coverage is 93.4 %. With --config.penalties.r1=0 it is 70.6 %, and without either 46.8 % (one seed
+each, RESULTS.md).
 """
 
 from configs import cgan

@@ -3,9 +3,10 @@
     python train.py --config configs/r3gan_cifar10.py
 
 The relativistic paired loss with R1 and R2, no normalisation, and cosine schedules of all that is
-scheduled in the paper, over 20 million images. The augmentation is ADA's blitting, geometry and
-colour with a scheduled probability. All layers compute in bfloat16 (the paper: all but the lowest
-stage).
+scheduled in the paper, over 20 million images. What differs: the augmentation is ADA's blitting,
+geometry and colour with a scheduled probability, where the authors have colour half as often and
+cutout beside it; all layers compute in bfloat16, where theirs do but for the lowest stage; and the
+generator's embeddings of labels begin at N(0, 1), theirs at a third of it.
 
 Expected, in the paper, after 250 million images: FID 1.96. Not run here: it needs accelerators.
 """

@@ -4,7 +4,8 @@
 
 sngan.py with labels: conditional BatchNorm in the generator, a projection in the discriminator.
 
-Expected on two CPU cores: minutes; not measured yet (RESULTS.md).
+Expected on two CPU cores, beside other work: eleven minutes; accuracy 69.5 %, diversity 87.8 %,
+coverage 39.4 % (one seed, RESULTS.md).
 """
 
 from configs import sngan
