@@ -86,10 +86,10 @@ def _module(package: ModuleType, name: str, key: str) -> ModuleType:
 def scalar(config: ConfigDict, value: Any, times: float = 1.0) -> schedules.Scalar:
     """What a number or a schedule's section of the resolved config stands for."""
     value = value.to_dict() if isinstance(value, ConfigDict) else value
-    scalar = schedules.make(value, config.derived.images_per_step)
+    made = schedules.make(value, config.derived.images_per_step)
     if times == 1.0:
-        return scalar
-    return (lambda step: times * scalar(step)) if callable(scalar) else times * scalar
+        return made
+    return (lambda step: times * made(step)) if callable(made) else times * made
 
 
 def _optimizer(config: ConfigDict, role: str) -> Callable[[Any], optax.GradientTransformation]:
@@ -267,7 +267,7 @@ def _of_minibatches(config: ConfigDict, loss: Loss, conditioning: str) -> list:
     whole = {
         "top_k": config.top_k != 1,
         "unrolled_steps": config.unrolled_steps > 0,
-        "penalties.dragan": "dragan" in config.penalties,
+        "penalties.dragan": "dragan" in _active(config),
     }
     undivided = coupled + [name for name, there in whole.items() if there]
     return [
@@ -335,8 +335,12 @@ def _of_classes(config: ConfigDict, conditioning: str) -> list:
     ]
 
 
+def _active(config: ConfigDict) -> set[str]:
+    return {each.name for each in _penalties(config, "penalties", PENALTIES)}
+
+
 def _of_penalties(config, loss: Loss, discriminator: nn.Module, images: bool) -> list:
-    active = {each.name for each in _penalties(config, "penalties", PENALTIES)}
+    active = _active(config)
     moves = [name for name in ("cr", "bcr") if name in active]
     return [
         (

@@ -68,7 +68,9 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             if start.step >= config.steps and start.unfinished is None:
                 more = f"For more, add --config.steps={2 * start.step}."
                 if experiment.at_rest(config, start.step):
-                    more = "Its learning rate has come to 0: for more, train anew, on a longer one."
+                    more = (
+                        "Its learning rate has come to 0; more takes another run, of a longer one."
+                    )
                 writer.say(f"This run is finished: {start.step:,} steps. {more}")
                 return _farewell(workdir)
             writer.say(summary)

@@ -1,5 +1,7 @@
 """One network in training: its optimiser against closed forms, and its moving average."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,22 @@ def train(optimizer, gradients):
         assert state.stats is stats
         weights.append(np.asarray(state.params["w"]))
     return weights
+
+
+@pytest.mark.parametrize("name", player.OPTIMIZERS)
+def test_the_rates_names_are_the_optimisers(name):
+    """What a rate is called there exists, and a rate that it takes counts."""
+    known = inspect.signature(getattr(optax, name)).parameters
+    called = {key: player.NAMES.get(name, {}).get(key, key) for key in ("b1", "b2")}
+    assert name not in player.NAMES or set(player.NAMES[name].values()) <= set(known)
+    rates = {"learning_rate": 0.1, "b1": 0.9, "b2": 0.9}
+    gradients = np.random.default_rng(0).normal(size=(20, 3))
+    for key in [key for key in rates if called.get(key, key) in known]:
+        other = {**rates, key: 0.3}
+        ends = [
+            train(player.make_optimizer(name, **each), gradients)[-1] for each in (rates, other)
+        ]
+        assert not np.allclose(*ends, rtol=1e-5), key
 
 
 def adam():

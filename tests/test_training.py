@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import penalties, schedules
+from jaxgan import parallel, penalties, programs, schedules
 from jaxgan.algorithms import latents as latents_
 from jaxgan.algorithms import player, terms, unrolled, view
 from jaxgan.algorithms.terms import Classes, Regulariser
@@ -204,6 +204,27 @@ def test_packing_can_be_undone(pack):
     packed = View(pack=pack).packed(images)
     assert packed.shape == (6 // pack, 2, 3, 2 * pack)
     assert_equal(View(pack=pack).unpacked(packed), images)
+
+
+def test_images_of_a_pack_are_shifted_each_for_itself():
+    ramp = jnp.broadcast_to(jnp.arange(8.0).reshape(1, 1, 8, 1), (32, 8, 8, 1))
+    packed = View(pack=2).shifted(jax.random.key(0), View(pack=2).packed(ramp))
+    assert packed.shape == (16, 8, 8, 2)
+    first, second = np.moveaxis(np.asarray(packed), -1, 0)
+    assert np.any(first != second, (1, 2)).mean() > 0.5  # that they are moved, test_augment.py sees
+
+
+def test_steps_cost_the_same_in_parts_and_unrolled_ones_are_not_counted():
+    algorithm = small("mlp", n_critic=1, batch_size=8)
+    mesh = parallel.make_mesh(1, 8)
+    with jax.set_mesh(mesh):
+        cost = programs.flops_per_step(algorithm, mesh)
+        assert cost > 0
+        assert programs.flops_per_step(dataclasses.replace(algorithm, accumulate=4), mesh) == cost
+        ahead = dataclasses.replace(
+            algorithm, opponent=lambda gan, state, part: state.discriminator
+        )
+        assert np.isnan(programs.flops_per_step(ahead, mesh))
 
 
 def test_parts_keep_packs_together():
