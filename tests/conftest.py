@@ -1,4 +1,4 @@
-"""What must be set before jax is imported.
+"""What must be set before jax is imported, and what child processes inherit.
 
 Eight fake CPU devices, no implicit rank promotion, and one cache of compiled programs for all
 workers and child processes, since compilation is most of what the tests wait for.
@@ -7,6 +7,7 @@ workers and child processes, since compilation is most of what the tests wait fo
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -20,6 +21,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers inhe
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 if FAKE_DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAKE_DEVICES}".strip()
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's `&` leaves it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
