@@ -320,18 +320,14 @@ def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> 
 def _of_classes(config: ConfigDict, conditioning: str) -> list:
     rates = ("discriminator_weight", "generator_weight")
     users = {name: (*rates, *loss.settings) for name, loss in CLASS_LOSSES.items()}
-    changed = [
-        name
-        for name, value in EARLIER["class_loss"].items()
-        if config.class_loss[name] != value and name not in users.get(conditioning, ())
-    ]
     return [
         (
-            True,
+            config.class_loss[name] != usual and name not in users.get(conditioning, ()),
             f"class_loss.{name}: model.discriminator.conditioning={conditioning} has no use for "
-            f"it; those that have: {', '.join(user for user in users if name in users[user])}",
+            f"it; leave it at {usual}, or take one of "
+            f"{', '.join(user for user in users if name in users[user])}",
         )
-        for name in changed
+        for name, usual in EARLIER["class_loss"].items()
     ]
 
 

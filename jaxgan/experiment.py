@@ -85,7 +85,7 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
     images = config.steps * algorithm.minibatches * config.batch_size
     epochs = f", {images / size:.1f} epochs" if size else ""
     idle = " and ".join(at_rest(config, config.steps - 1))
-    warning = f"\nwarning: {idle} is 0 before these steps are over" if idle else ""
+    warning = f"\nwarning: {idle}: 0 before these steps are over" if idle else ""
     return (
         f"jaxgan {jaxgan.__version__} on {mesh.size} x {device.device_kind} ({device.platform})\n"
         f"data: {config.data.name} {config.data.split}, {number} {shape}{classes}{made}\n"

@@ -172,14 +172,14 @@ def test_other_settings_train(overrides):
         ),
         (
             ["class_loss.generator_weight=0.1"],
-            r"^class_loss\.generator_weight: .*=concat has no use for it; .*: acgan, tacgan,",
+            r"^class_loss\.generator_weight: .*=concat has no use for it; .* 1.0, or .*of acgan,",
         ),
         (
             [
                 *("class_loss.margin=0.5", "conditional=True"),
                 "model.discriminator.conditioning=contragan",
             ],
-            r"^class_loss\.margin: .*=contragan has no use for it; those that have: reacgan",
+            r"^class_loss\.margin: .*=contragan has no use .*; leave it at 0.98, or .* of reacgan$",
         ),
         (["augment.target=0.6"], r"^augment\.target: .* augment\.policy is none"),
         (

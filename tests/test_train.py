@@ -247,7 +247,7 @@ def test_learning_that_ends_before_the_steps_is_told(tmp_path, capsys):
     for steps, idle in ((8, []), (10, [rest])):
         settings = small(f"{rest}={rate}", f"steps={steps}")
         loop.train(settings, tmp_path / "run", dry_run=True)
-        warning = f"warning: {rest} is 0 before these steps are over"
+        warning = f"warning: {rest}: 0 before these steps are over"
         assert (warning in capsys.readouterr().out) == bool(idle)
         resolved, _ = experiment.prepare(settings)
         assert experiment.at_rest(resolved, steps - 1) == idle
