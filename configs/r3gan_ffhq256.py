@@ -2,20 +2,17 @@
 
     python train.py --config configs/r3gan_ffhq256.py --config.data.path=ffhq256
 
-`ffhq256`: a folder prepared with `python -m jaxgan prepare --image_size 256`. See r3gan_cifar10.py.
+`ffhq256`: a folder prepared with `python -m jaxgan prepare --image_size 256`. Otherwise
+r3gan_ffhq64.py.
 
 Expected, in the paper: FID 2.75. Not run here: it needs accelerators.
 """
 
-from configs import r3gan_cifar10
+from configs import r3gan_ffhq64
 
 
 def get_config():
-    config = r3gan_cifar10.get_config()
-    config.data.name = "folder"
-    config.conditional = False
-    config.steps = 390_625  # 100 million images
-    config.batch_size = 256
+    config = r3gan_ffhq64.get_config()
     gamma = {"kind": "cosine", "start": 150.0, "end": 15.0, "kimg": 20_000}
     config.penalties.r1 = config.penalties.r2 = gamma
     network = {
@@ -23,6 +20,4 @@ def get_config():
         "cardinalities": (96, 96, 96, 96, 48, 24, 12),
     }
     config.model.generator = config.model.discriminator = network
-    config.ema.halflife_kimg.end = 500.0
-    config.augment.p.end = 0.3
     return config

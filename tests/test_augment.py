@@ -240,20 +240,21 @@ def which(got, candidates):
 
 
 def evenly(indices, n):
-    assert stats.chisquare(np.bincount(indices, minlength=n)).pvalue > 1e-3
+    """Whether each of the n is as frequent as the others, but for chance."""
+    return stats.chisquare(np.bincount(indices, minlength=n)).pvalue > 1e-3
 
 
 def test_translation_is_by_whole_pixels_with_zeros_from_outside():
     image = noise(16, 24, 3)
     got = run("translation", np.broadcast_to(image, (1500, 16, 24, 3)), 1.0)
     shifts = [(y, x) for y in range(-2, 3) for x in range(-3, 4)]  # an eighth of the size
-    evenly(which(got, [moved(image, y, x, "constant", 3) for y, x in shifts]), len(shifts))
+    assert evenly(which(got, [moved(image, y, x, "constant", 3) for y, x in shifts]), len(shifts))
 
 
 def test_flip_mirrors_half_of_the_images():
     image = noise(5, 6, 3)
     got = run("flip", np.broadcast_to(image, (1000, 5, 6, 3)), 1.0)
-    evenly(which(got, [image, image[:, ::-1]]), 2)
+    assert evenly(which(got, [image, image[:, ::-1]]), 2)
 
 
 def test_consistency_regularisations_shift_and_flip():
@@ -263,7 +264,7 @@ def test_consistency_regularisations_shift_and_flip():
     got = np.asarray(transform(KEY, images))
     shifts = [(y, x) for y in range(-4, 5) for x in range(-4, 5)]
     reflected = [moved(image, y, x, "reflect", 4) for y, x in shifts]
-    evenly(which(got, reflected + [x[:, ::-1] for x in reflected]), 162)
+    assert evenly(which(got, reflected + [x[:, ::-1] for x in reflected]), 162)
     np.testing.assert_array_equal(got, transform(KEY, images))
 
 
@@ -287,7 +288,7 @@ def test_cutouts_are_rectangles_of_half_the_size_centred_anywhere_in_the_image(n
         np.testing.assert_allclose(marked.mean(0), marked.mean(0)[::-1], atol=0.06)
         assert abs(marked.mean(0)[n // 2] - 0.5) < 0.06 and marked.mean(0)[0] < 0.4
         if n % 4 == 0:  # elsewhere rounding makes the outer places less likely
-            evenly(low[inside] - low[inside].min(), np.ptp(low[inside]) + 1)
+            assert evenly(low[inside] - low[inside].min(), np.ptp(low[inside]) + 1)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -312,7 +313,7 @@ def test_blits_are_exact():
     turned = [np.rot90(x, k) for x in (image, image[:, ::-1]) for k in range(4)]
     shifts = [(y, x) for y in range(-2, 3) for x in range(-2, 3)]
     found = which(got, [moved(t, y, x, "reflect", 2) for t in turned for y, x in shifts])
-    evenly(found // 25, 8)
+    assert evenly(found // 25, 8)
     # round(U(-2, 2)): the outer shifts are half as likely as the inner ones
     once = np.array([0.5, 1, 1, 1, 0.5]) / 4
     expected = np.outer(once, once).ravel() * len(got)
