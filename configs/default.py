@@ -100,7 +100,20 @@ def get_config() -> ConfigDict:
     config.evaluate_every = 0  # steps between evaluations; 0: never
     config.checkpoint_every = 1_000  # steps between checkpoints; there is always one at the end
     config.keep_checkpoints = 3  # how many, the newest, to keep
-    config.best_metric = "sliced_wasserstein"  # of evaluations; see METRICS in jaxgan/metrics
+    # What is measured then, as by `python -m jaxgan evaluate`; see METRICS in jaxgan/metrics.
+    config.evaluation = ConfigDict()
+    config.evaluation.metrics = "sliced_wasserstein"  # names with commas: frechet,kernel,prdc,...
+    config.evaluation.samples = 2048  # of the averaged weights, with the latents of `seed`
+    config.evaluation.split = ""  # the real images; "": those trained on
+    # "": those of a small classifier of the data's classes; vgg16, efficientnet_lite0,
+    # inception_v3_fid, dinov2_vitl14
+    config.evaluation.features = ""
+    config.evaluation.weights = ""  # a file or URL with their weights; "": the known ones
+    config.evaluation.sha256 = ""  # the checksum of that file; a URL needs it
+    config.evaluation.resize = ""  # tf1_bilinear or pil_bicubic; "": as those features are defined
+    # The value that is best in checkpoints/best: sliced_wasserstein, frechet (of InceptionV3 it
+    # is called fid), kernel, coverage, ...
+    config.best_metric = "sliced_wasserstein"
     # At a loss or gradient that is no finite number: stop; skip the step; or restore, which goes
     # back to the newest checkpoint, and on from it with other latents.
     config.on_nonfinite = "stop"  # stop, skip or restore

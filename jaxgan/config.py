@@ -59,6 +59,7 @@ class Rule(NamedTuple):
 
 
 PLAYERS = ("generator", "discriminator")
+EVALUATION = ("metrics", "split", "features", "weights", "sha256", "resize")  # texts
 COUNT = Rule(int, 1, 2**31 - 1)
 COUNT_OR_ZERO = Rule(int, 0, 2**31 - 1)
 TEXT = Rule(str)
@@ -115,11 +116,10 @@ RULES: dict[str, Rule] = {
     "parallel.mode": Rule(str, among=("spmd",)),
     "parallel.data": COUNT_OR_ZERO,
     "parallel.fsdp": Rule(int, among=(1,)),
-    "log_every": COUNT,
-    "sample_every": COUNT,
+    **dict.fromkeys(("log_every", "sample_every", "checkpoint_every", "keep_checkpoints"), COUNT),
     "evaluate_every": COUNT_OR_ZERO,
-    "checkpoint_every": COUNT,
-    "keep_checkpoints": COUNT,
+    **{f"evaluation.{key}": TEXT for key in EVALUATION},
+    "evaluation.samples": COUNT,
     "best_metric": TEXT,
     "on_nonfinite": Rule(str, among=("stop", "skip", "restore")),
     "nonfinite_attempts": COUNT,
@@ -166,6 +166,8 @@ HARMLESS = (
     "evaluate_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "evaluation.samples",
+    *(f"evaluation.{key}" for key in EVALUATION),
     "best_metric",
     "on_nonfinite",
     "nonfinite_attempts",
@@ -387,7 +389,7 @@ def tiny(config: ConfigDict) -> ConfigDict:
     small.z_dim = 8
     small.steps_per_call = 2
     small.log_every = small.sample_every = small.checkpoint_every = 2
-    small.evaluate_every = 4
+    small.evaluate_every, small.evaluation.samples = 4, 128
     small.accumulate = min(small.accumulate, 2)
     for network in (small.model.generator, small.model.discriminator):
         if "width" in network:

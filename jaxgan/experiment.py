@@ -22,7 +22,7 @@ from jaxgan.assembly import build, scalar
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import PLAYERS, differences, resolve, validate, with_earlier
 from jaxgan.errors import UserError, lookup
-from jaxgan.metrics import METRICS
+from jaxgan.metrics import INCEPTION, METRICS, metrics_of
 from jaxgan.typing import PyTree
 
 # What a run's config has beside its keys, of which something is built.
@@ -32,13 +32,23 @@ DERIVED = {"image_shape", "num_classes", "class_names", "num_examples", "images_
 def prepare(config: ConfigDict) -> tuple[ConfigDict, Any]:
     """The resolved config and its data set, opened but not read; both checked."""
     validate(config)
-    lookup(METRICS, config.best_metric, "best_metric")
+    check_metrics(config)
     settings = config.data
     dataset = data.open_set(
         settings.name, settings.split, settings.image_size, settings.dir, settings.path
     )
     sizes = dataset.num_examples, dataset.shape
     return resolve(config, *sizes, dataset.class_names, dataset.details), dataset
+
+
+def check_metrics(config: ConfigDict) -> None:
+    """Raises UserError for metrics that are none, and a best one that is not among them."""
+    values: dict[str, int] = {}
+    for name in metrics_of(config.evaluation.metrics, "evaluation.metrics"):
+        values |= METRICS[name].values
+    values |= {INCEPTION[name]: sign for name, sign in values.items() if name in INCEPTION}
+    if config.evaluate_every:
+        lookup({k: v for k, v in values.items() if v}, config.best_metric, "best_metric")
 
 
 # --------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,18 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import data, experiment, health, parallel, signals, writer
+from jaxgan import experiment, health, judges, parallel, signals, writer
 from jaxgan import workdir as folders
 from jaxgan.checkpoint import Checkpoints, Damaged
 from jaxgan.errors import UserError
+from jaxgan.evaluation import Judge, digest
 from jaxgan.programs import (
     Programs,
-    calls,
     counts,
     first_nonfinite_leaf,
     flops_per_step,
     initial_state,
+    inputs_of,
 )
 from jaxgan.typing import PyTree
 
@@ -58,21 +59,22 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             count = "uncounted" if math.isnan(gflops) else f"{gflops:.2f} GFLOP on each device"
             print(f"one step: {count}, compiled by XLA")
             return 0
+        judge = judges.plan_of(config) if config.evaluate_every else None
         with (
             experiment.claimed(workdir, config) as changed,
             _checkpoints(workdir / "checkpoints" / "last", config.keep_checkpoints) as last,
             signals.caught() as stopped,
         ):
-            run = _Run(config, workdir, dataset, algorithm, mesh, last, stopped, changed)
+            run = _Run(config, workdir, dataset, algorithm, mesh, judge, last, stopped, changed)
             start = run.start()
             if start.step >= config.steps and start.unfinished is None:
                 more = f"For more, add --config.steps={2 * start.step}."
                 if experiment.at_rest(config, start.step):
-                    more = (
-                        "Its learning rate has come to 0; more takes another run, of a longer one."
-                    )
+                    more = "Its learning rate has come to 0; more takes another, longer run."
                 writer.say(f"This run is finished: {start.step:,} steps. {more}")
                 return _farewell(workdir)
+            if judge:
+                run.judge = judges.ready(judge, config)
             writer.say(summary)
             run.tell(start)
             writer.write_json(workdir / "config.json", config.to_dict())
@@ -117,6 +119,7 @@ class _Run:
     dataset: Any
     algorithm: Any
     mesh: Mesh
+    judge: Judge | None  # of evaluations
     last: Checkpoints
     stopped: Callable[[], int]
     changed: dict[str, list]  # harmless settings, with what they were and are
@@ -178,7 +181,8 @@ class _Run:
         feed = feed._replace(resident={})  # lets go of the host's copy
         if config.data.cache == "auto" and feed.cache:
             writer.say(f"data.cache: {feed.cache}")
-        programs = Programs(config, self.algorithm, self.dataset, self.mesh, feed, resident)
+        of_run = self.algorithm, self.dataset, self.judge, self.mesh
+        programs = Programs(config, *of_run, feed, resident)
         while True:
             try:
                 return _Training(self, programs, start).to_the_end()
@@ -214,17 +218,6 @@ class _Run:
         ) from None
 
 
-def _inputs(config, feed: data.Feed, mesh, first: int) -> Generator[tuple[int, PyTree], None, None]:
-    """(number of steps, their inputs on the devices), one call after another from step `first`."""
-
-    def make(step: int, count: int) -> PyTree:
-        return parallel.place(mesh, feed.inputs(step, count), batch_axis=2)
-
-    with contextlib.closing(data.ahead(make, calls(config, first))) as made:
-        for (_, count), inputs in made:
-            yield count, inputs
-
-
 class _Training:
     """Training from one state to the end, to a stop, or to a number that is none."""
 
@@ -240,7 +233,7 @@ class _Training:
         with (
             contextlib.closing(writer.Writer(run.workdir, first)) as self.output,
             contextlib.closing(writer.Progress(first, config.steps)) as self.progress,
-            contextlib.closing(_inputs(config, self.programs.feed, run.mesh, first)) as inputs,
+            contextlib.closing(inputs_of(config, self.programs.feed, run.mesh, first)) as inputs,
         ):
             earlier = self.output.lines[-1].get("seconds", 0.0) if self.output.lines else 0.0
             self.clock = writer.Clock(first, config.derived.images_per_step, earlier)
@@ -349,10 +342,15 @@ class _Training:
                     self.progress.say(f"warning: {text}")
 
     def _save_if_best(self, value: float | None) -> None:
-        """The less, the better; None is no finite number."""
-        if value is None:
+        """None is no finite number."""
+        judge = self.run.judge
+        if value is None or not judge:
             return
         name, folder = self.config.best_metric, self.run.workdir / "checkpoints" / "best"
+        sign, like = (
+            -judge.directions[name],
+            digest([judge.protocol, self.config.evaluation.samples]),
+        )
         with _checkpoints(folder, 1) as best:
             for step in best.steps():
                 try:
@@ -360,12 +358,14 @@ class _Training:
                 except Damaged as error:
                     self.run.tell_damage(step, str(error), best.set_aside(step))
                     continue
-                score = there.get("value", math.inf) if there.get("metric") == name else math.inf
-                if score == value or (score < value and step < self.step):
+                alike = (there.get("metric"), there.get("protocol")) == (name, like)
+                cost = sign * there["value"] if alike else math.inf
+                if cost == sign * value or (cost < sign * value and step < self.step):
                     return
                 if step >= self.step:  # of a path that this run has left, or will come by once more
                     best.remove(step)
-            best.save(self.step, self.state, metric=name, value=value, **self._info())
+            told = {"metric": name, "value": value, "protocol": like}
+            best.save(self.step, self.state, **told, **self._info())
             best.wait()  # the step's own checkpoint, which says that all is done, comes after
 
     def _save(self) -> None:

@@ -33,6 +33,11 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh:
     return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
+def whole_mesh() -> Mesh:
+    """A mesh over all devices of all processes."""
+    return Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+
+
 def describe(mesh: Mesh) -> str:
     """What results may depend on in their last bits."""
     device = mesh.devices.flat[0]
@@ -65,9 +70,39 @@ def place(mesh: Mesh, tree: PyTree, batch_axis: int | None = None) -> PyTree:
     return jax.tree.map(put, tree)
 
 
+def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
+    """Arrays that every process has, whole on each device of the mesh."""
+    everywhere = replicated(mesh)
+
+    def put(x: jax.Array | np.ndarray) -> jax.Array:
+        if jax.process_count() == 1 or getattr(x, "sharding", None) == everywhere:
+            return jax.device_put(x, everywhere)
+        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(
+                put(jax.random.key_data(x)), impl=jax.random.key_impl(x)
+            )
+        return jax.make_array_from_process_local_data(everywhere, np.asarray(x))
+
+    return jax.tree.map(put, tree)
+
+
+def everywhere(flag: bool) -> bool:
+    """Whether it is so in every process; each must ask."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(np.all(multihost_utils.process_allgather(np.array(flag))))
+
+
+def devices_in_use() -> int:
+    """How many devices of the mesh in use share a batch; 1 where no mesh is."""
+    return dict(jax.sharding.get_abstract_mesh().shape).get("data", 1)
+
+
 def constrain_batch(tree: PyTree, axis: int = 0) -> PyTree:
     """Split that axis of the arrays over the mesh in use; nothing where none is."""
-    if "data" not in jax.sharding.get_abstract_mesh().axis_names:
+    if devices_in_use() == 1:
         return tree
     spec = P(*(None,) * axis, "data")
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, spec), tree)

@@ -1,9 +1,10 @@
 """What is compiled for a run: the steps, the drawing of its pictures, its evaluation."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -12,10 +13,10 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxgan import data, parallel, writer
-from jaxgan.errors import lookup
+from jaxgan import data, evaluation, parallel, writer
+from jaxgan.evaluation import Judge
 from jaxgan.experiment import abstract_state
-from jaxgan.metrics import METRICS
+from jaxgan.sampler import Sampler
 from jaxgan.typing import Metrics, PyTree, UInt8
 
 
@@ -27,6 +28,7 @@ class Programs:
         config: ConfigDict,
         algorithm: Any,
         dataset: Any,
+        judge: Judge | None,
         mesh: Mesh,
         feed: data.Feed,
         resident: PyTree,
@@ -37,8 +39,8 @@ class Programs:
         self.draw = make_drawing(config, algorithm, mesh, dataset)
         self.health = jax.jit(algorithm.health)
         self.evaluate: Callable = lambda state, stopped: {}
-        if config.evaluate_every:
-            self.evaluate = make_evaluation(config, algorithm, mesh, feed, resident)
+        if judge:
+            self.evaluate = make_evaluation(config, algorithm, judge, mesh)
 
     def compile(self, state: PyTree, inputs: PyTree, counts: set[int]) -> None:
         """The programs for so many steps; `inputs` are those of any call."""
@@ -68,6 +70,19 @@ def calls(config: ConfigDict, step: int) -> Iterator[tuple[int, int]]:
         count = min(config.steps_per_call - step % config.steps_per_call, config.steps - step)
         yield step, count
         step += count
+
+
+def inputs_of(
+    config: ConfigDict, feed: data.Feed, mesh: Mesh, first: int
+) -> Generator[tuple[int, PyTree], None, None]:
+    """(number of steps, their inputs on the devices), one call after another from step `first`."""
+
+    def make(step: int, count: int) -> PyTree:
+        return parallel.place(mesh, feed.inputs(step, count), batch_axis=2)
+
+    with contextlib.closing(data.ahead(make, calls(config, first))) as made:
+        for (_, count), inputs in made:
+            yield count, inputs
 
 
 def counts(config: ConfigDict, step: int) -> set[int]:
@@ -128,47 +143,21 @@ def _all_finite(leaves: list[jax.Array]) -> jax.Array:
 
 
 def make_evaluation(
-    config: ConfigDict, algorithm: Any, mesh: Mesh, feed: data.Feed, resident: PyTree
+    config: ConfigDict, algorithm: Any, judge: Judge, mesh: Mesh
 ) -> Callable[[PyTree, Callable[[], int]], dict[str, float] | None]:
-    """`evaluate(state, stopped)`: the metric `best_metric` of the state's samples, by its name.
+    """`evaluate(state, stopped)`: the judge's figures of the state's samples, by their names.
 
-    It compares some 2,048 samples (of small minibatches 32), of fixed latents and with the labels
-    of the real images, with the run's first real images. None if `stopped()` before the end.
+    None if `stopped()` before the end.
     """
-    metric = lookup(METRICS, config.best_metric, "best_metric")
-    key = jax.random.fold_in(jax.random.key(config.seed), 6)  # init, sampling, data have 0 to 5
-    size = algorithm.minibatches * config.batch_size
-
-    def real(resident, inputs) -> tuple[jax.Array, jax.Array]:
-        batch = feed.minibatches(resident, jax.tree.map(lambda x: x[0], inputs))
-        images = batch["image"].reshape(size, *batch["image"].shape[2:])
-        labels = batch.get("label", jnp.zeros(size, jnp.int32)).reshape(size)
-        return metric.features(key, images), labels
-
-    def fake(state, number, labels) -> jax.Array:
-        samples = algorithm.sample(state, jax.random.fold_in(key, number), labels)
-        return metric.features(key, samples)
-
-    everywhere = parallel.replicated(mesh)
-    chunks = range(min(-(-2048 // size), 32))
-    see = jax.jit(real, out_shardings=everywhere)
-    inputs = (parallel.place(mesh, feed.inputs(n, 1), batch_axis=2) for n in chunks)
-    # One at a time: many programs in line that gather can end in a deadlock on CPU.
-    looks = [jax.block_until_ready(see(resident, each)) for each in inputs]
-    seen, labels = zip(*looks, strict=True)
-    like = abstract_state(algorithm, everywhere)
-    number = jax.ShapeDtypeStruct((), jnp.int32)
-    draw = jax.jit(fake, out_shardings=everywhere).lower(like, number, labels[0]).compile()
-    distance = jax.jit(metric.distance)
-    whole = jnp.concatenate(seen)
+    trial = evaluation.Trial(judge, mesh, config.evaluation.samples)
+    sampler = Sampler(algorithm, mesh)
 
     def evaluate(state: PyTree, stopped: Callable[[], int]) -> dict[str, float] | None:
-        drawn = []
-        for n in chunks:
-            if stopped():
-                return None
-            drawn.append(jax.block_until_ready(draw(state, jnp.int32(n), labels[n])))
-        return {config.best_metric: float(distance(whole, jnp.concatenate(drawn)))}
+        try:
+            found = trial.of_state(sampler, state, config.seed, stopped)
+        except evaluation.Stopped:
+            return None
+        return {name: evaluation.number(value) for name, value in found.items()}
 
     return evaluate
 

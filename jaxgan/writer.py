@@ -44,7 +44,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: object) -> None:
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=2) + "\n")
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_png(path: Path, image: UInt8[np.ndarray, "h w c"]) -> None:

@@ -1,7 +1,8 @@
 """What must be set before jax is imported, and what child processes inherit.
 
-Eight fake CPU devices, no implicit rank promotion, and one cache of compiled programs for all
-workers and child processes, since compilation is most of what the tests wait for.
+Eight fake CPU devices, no implicit rank promotion, a folder for data sets, and one cache of
+compiled programs for all workers and child processes, since compilation is most of what the tests
+wait for.
 """
 
 import atexit
@@ -19,6 +20,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers inhe
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+if "TFDS_DATA_DIR" not in os.environ:  # what is prepared and cached is not the user's
+    sets = tempfile.mkdtemp(prefix="jaxgan-sets-")
+    atexit.register(shutil.rmtree, sets, ignore_errors=True)
+    os.environ["TFDS_DATA_DIR"] = sets
 if FAKE_DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAKE_DEVICES}".strip()
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's `&` leaves it

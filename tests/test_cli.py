@@ -190,7 +190,7 @@ HELPS = {
     "train.py --help": ["--config configs/cgan.py", "--workdir", "--dry_run", "configs/default.py"],
     "jaxgan --help": ["python -m jaxgan", "sample", "Draw images", "train.py"],
     "jaxgan sample --help": ["--num", "--labels", "--truncation", "python -m jaxgan sample"],
-    "jaxgan evaluate --help": ["--source", "--statistics", "coverage", "python -m jaxgan evaluate"],
+    "jaxgan evaluate --help": ["--real", "--statistics", "frechet", "python -m jaxgan evaluate"],
 }
 
 

@@ -163,7 +163,7 @@ def failure(file, folder):
 def unfetched(*reasons):
     return (
         f"data.bin: cannot be downloaded ({'; '.join(reasons)}): "
-        "put data.bin into a folder and name that folder with data.path"
+        "put it into a folder and name that folder with data.path"
     )
 
 

@@ -15,11 +15,13 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 FLOORS = [
     {"typing", "errors"},
     {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config"}
-    | {"workdir", "signals", "health"},
+    | {"workdir", "signals", "health", "weights"},
     {"models", "losses", "penalties", "augment", "metrics"},
     {"algorithms"},
-    {"assembly"},
+    {"assembly", "sampler"},
     {"experiment"},
+    {"evaluation"},
+    {"judges"},
     {"programs", "reproductions"},
     {"loop"},
     {"cli"},
@@ -39,6 +41,8 @@ ONLY = {
     "array_record": {"data"},
     "ml_collections": {"config", "assembly", "experiment", "programs", "loop", "cli"},
     "absl": {"train", "data"},
+    "pickletools": {"weights"},
+    "safetensors": {"weights"},
     **{package: set() for package in ("tensorflow", "pickle", "dill", "cloudpickle", "joblib")},
 }
 PURE = {"losses", "penalties", "ops"}  # of what is not in the standard library: jax, typing, errors

@@ -316,6 +316,33 @@ def test_the_best_checkpoint_is_that_of_the_least_distance(tmp_path, monkeypatch
     assert "1 images of step 4" in capsys.readouterr().out
 
 
+def test_of_coverage_the_best_is_the_most(tmp_path, monkeypatch):
+    scores = {2: 0.3, 4: 0.7, 6: 0.5, 8: 0.6}
+
+    def make_evaluation(*arguments):
+        return lambda state, stopped: {"coverage": scores[int(state.step)]}
+
+    monkeypatch.setattr(programs, "make_evaluation", make_evaluation)
+    settings = "evaluation.metrics=prdc", "best_metric=coverage", "evaluate_every=2"
+    assert loop.train(small(*settings), tmp_path / "run") == 0
+    assert steps(tmp_path / "run", "best") == [4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (("best_metric=coverage",), "best_metric: there is no 'coverage'"),
+        (("evaluation.metrics=prdc", "best_metric=density"), "best_metric: there is no 'density'"),
+        (("evaluation.metrics=prdc,frechett",), "evaluation.metrics: there is no 'frechett'"),
+        (("evaluation.metrics=cas", "best_metric=cas"), "cas is of classes, and the samples are"),
+    ],
+)
+def test_evaluations_that_cannot_be_are_refused_first(settings, reason, tmp_path):
+    with pytest.raises(UserError, match=reason):
+        loop.train(small(*settings), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_best_is_that_of_the_path_the_run_is_on(cut, monkeypatch):
     """`cut` has been at step 4 once; it goes there again."""
     manifest = cut / "checkpoints" / "best" / "4" / "manifest.json"

@@ -146,7 +146,7 @@ class GAN:
             rampup=self.ema_rampup,
         )
         state = updated.replace(step=state.step + 1, generator=generator, ema=ema)
-        return state, {**_mean_or_first_broken(d_metrics), **g_metrics}
+        return state, {**player.mean_or_first_broken(d_metrics), **g_metrics}
 
     def update_discriminator(
         self, state: GANState, minibatch: Batch, number: Int[Array, ""] | int
@@ -345,6 +345,12 @@ class GAN:
         `train` BatchNorm takes the statistics of this batch instead of the running ones.
         """
         z = latents.draw(key, self.latent, (labels.shape[0], self.z_dim), truncation)
+        return self.render(state, z, labels, train)
+
+    def render(
+        self, state: GANState, z: Float[Array, "b z"], labels: Int[Array, " b"], train: bool = False
+    ) -> Float[Array, "b ..."]:
+        """The images of latents, by the averages."""
         inputs = z, labels if self.num_classes else None
         ema = state.ema
         return player.apply(
@@ -383,17 +389,6 @@ class GAN:
 
 
 make = GAN
-
-
-def _mean_or_first_broken(metrics: dict[str, Float[Array, " k"]]) -> Metrics:
-    """The means over k updates; or where one has a number that is not finite, the first such
-    update's own numbers, for what it breaks in the later ones would hide where it began."""
-    broken = jnp.any(~jnp.isfinite(jnp.stack(list(metrics.values()))), axis=0)
-    first = jnp.argmax(broken)
-    return {
-        name: jnp.where(jnp.any(broken), values[first], jnp.mean(values))
-        for name, values in metrics.items()
-    }
 
 
 def _named(prefix: str, metrics: Metrics) -> Metrics:

@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 from jaxgan.errors import lookup
-from jaxgan.typing import Array, Batch, Float, Params, PyTree, Stats
+from jaxgan.typing import Array, Batch, Float, Metrics, Params, PyTree, Stats
 
 
 class Player(struct.PyTreeNode):
@@ -232,3 +232,14 @@ def _clip_weights(largest: float) -> optax.GradientTransformation:
         return jax.tree.map(clip, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def mean_or_first_broken(metrics: dict[str, Float[Array, " k"]]) -> Metrics:
+    """The means over k updates; or where one has a number that is not finite, the first such
+    update's own numbers, for what it breaks in the later ones would hide where it began."""
+    broken = jnp.any(~jnp.isfinite(jnp.stack(list(metrics.values()))), axis=0)
+    first = jnp.argmax(broken)
+    return {
+        name: jnp.where(jnp.any(broken), values[first], jnp.mean(values))
+        for name, values in metrics.items()
+    }

@@ -1,224 +1,314 @@
-"""Measure how much of the real images' variety a generator covers, and how well it obeys labels.
+"""Measure samples of a generator, or any set of images, against real ones.
 
-A small classifier is trained on all training images of the original data set and tested on its
-test images. In the features of its last hidden layer as many samples as real test images, which no
-run was trained on, give
+    python -m jaxgan evaluate --workdir runs/cgan
+    python -m jaxgan evaluate --workdir runs/cgan --metrics frechet,prdc,cas,nearest --samples 10000
+    python -m jaxgan evaluate --real photos64 --fake samples.npz --features inception_v3_fid
+    python -m jaxgan evaluate --real mnist@train --fake mnist@test --metrics frechet,kernel
 
-- coverage: the share of the real images with a sample nearer than their 5th nearest real one;
-- density: how many such neighbourhoods a sample lies in, over 5 (1 is as in the real images);
-- real coverage: that of as many images that the run was trained on, a ceiling for its samples'.
+A run's samples are compared with the test images of its data set, where it has any. Beside them as
+many of the images that it was trained on are measured in the same way: what a perfect generator
+might reach. Figures are means over several sample seeds, with the standard error of that mean; with
+their protocol they are added to evaluation.json in the run's folder.
 
-Of conditional runs also, for each class,
-
-- accuracy: the share of samples that the classifier assigns to the class that was asked for;
-- diversity: the mean pairwise L2 distance between the samples, as a share of that between the
-  class's real images in the data that the generator was trained on.
-
-    python -m jaxgan evaluate --workdir runs/cgan --source FOLDER_OF_THE_FOUR_IDX_FILES
-
-Each run's figures and their protocol are written to evaluation.json in its folder.
+Features are those of a small classifier of the data set's classes, which comes with the embedded
+set and is trained once for others; or of --features. Only with inception_v3_fid and its published
+weights are the distances called fid and kid, and the score `is`.
 """
 
 import argparse
-import sys
-from collections.abc import Callable
+import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from jaxgan.cli.sample import add_statistics
+from jaxgan.cli.sample import add_statistics, add_step
 from jaxgan.errors import UserError
 
-K = 5  # neighbours of coverage and density, as in the paper
-
-
-class Judge(NamedTuple):
-    """A classifier and what it makes of real images; all take float images n h w c."""
-
-    classify: Callable  # logits n c
-    features: Callable  # n 256
-    test_accuracy: float
-    held_out: Any  # features of as many real test images as there will be samples
+FEATURES = ("classifier", "vgg16", "efficientnet_lite0", "inception_v3_fid", "dinov2_vitl14")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", type=Path, nargs="+", help="folders of one or more runs")
+    sets = (
+        "a folder, .zip, .npy, .npz, or the name of a data set; SET@SPLIT chooses one of its splits"
+    )
+    parser.add_argument("--real", metavar="SET", help=f"instead of a run, real images: {sets}")
+    parser.add_argument("--fake", metavar="SET", help="the images to measure against them")
     parser.add_argument(
-        "--workdir", type=Path, required=True, nargs="+", help="folders of one or more runs"
+        "--metrics",
+        metavar="NAME,NAME,...",
+        help="default: frechet,kernel,prdc, of classes also accuracy,diversity, of points "
+        "modes,sliced_wasserstein; a name that is none lists all",
     )
     parser.add_argument(
-        "--source",
-        type=Path,
-        required=True,
-        help="folder of the original IDX files, gzipped or not (for now, Fashion-MNIST's)",
+        "--samples", type=int, default=0, help="images a seed (default: as many as real ones)"
+    )
+    parser.add_argument("--seeds", type=int, help="how many sample seeds (default 3)")
+    parser.add_argument("--seed", type=int, help="the first of them (default 0)")
+    parser.add_argument(
+        "--split", default="", help="a run's real images (default: test, if there is one)"
     )
     parser.add_argument(
-        "--num", type=int, default=2000, help="samples a run, and real images (default 2000)"
+        "--features",
+        default="",
+        choices=("", *FEATURES),
+        metavar="NAME",
+        help=f"one of {', '.join(FEATURES)}",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of latents, classifier (default 0)")
+    parser.add_argument("--weights", default="", help="the features' weights: a file or URL")
+    parser.add_argument("--sha256", default="", help="the checksum of that; a URL needs it")
+    parser.add_argument(
+        "--resize",
+        default="",
+        choices=("", "tf1_bilinear", "pil_bicubic"),
+        help="how images reach the features: tf1_bilinear, as FID's first code, is "
+        "inception_v3_fid's default; pil_bicubic, as clean-fid, that of the others",
+    )
+    parser.add_argument(
+        "--image_size", type=int, default=0, help="pixels to crop and resize both sets to"
+    )
+    parser.add_argument("--out", type=Path, help="a .json file for the figures of two sets")
+    add_step(parser)
     add_statistics(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from jaxgan import data, experiment, writer
+    _check(arguments)
+    import jax
 
-    if not 0 <= arguments.seed < 2**32:
-        raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
-    runs = [experiment.load_run(workdir) for workdir in arguments.workdir]
-    for workdir, (config, _, _) in zip(arguments.workdir, runs, strict=True):
-        _check_run(workdir, config, arguments.num)
-    train, test = (data.load_idx(arguments.source, split) for split in ("train", "test"))
-    for workdir, (config, _, _) in zip(arguments.workdir, runs, strict=True):
-        _check_source(workdir, config, arguments.source, *train)
-    if arguments.num > len(test[0]):
-        raise UserError(
-            f"--num: {arguments.num:,} is more than the {len(test[0]):,} test images in "
-            f"{arguments.source}"
-        )
-    judge = _judge(arguments, train, test)
-    rows = []
-    for workdir, (config, algorithm, state) in zip(arguments.workdir, runs, strict=True):
-        result = {
-            "step": int(state.step),
-            **_measure(config, algorithm, state, judge, arguments),
-            "samples": arguments.num,
-            "seed": arguments.seed,
-            "statistics": arguments.statistics,
-            "classifier_test_accuracy": judge.test_accuracy,
-            "coverage_protocol": {
-                "k": K,
-                "features": f"the classifier's last hidden layer, {judge.held_out.shape[1]}",
-                "real_images": f"{arguments.num} test images of the source",
-                "real_coverage_by": f"{arguments.num} images of {config.data.name}, "
-                f"{config.data.split}",
-            },
-        }
-        writer.write_json(workdir / "evaluation.json", result)
-        if "accuracy" in result:
-            _print_classes(workdir, result)
-        figures = f"{result['coverage']:8.1%} {result['density']:8.2f}"
-        rows.append((str(workdir), f"{figures} {result['real_coverage']:14.1%}"))
-    width = max(len(name) for name, _ in rows)
-    print(f"\n{'run':<{width}} coverage  density  real coverage")
-    for name, figures in rows:
-        print(f"{name:<{width}} {figures}")
+    from jaxgan import parallel
+
+    for path in (*(each / "evaluation.json" for each in arguments.workdir or ()), arguments.out):
+        if path:
+            _earlier(path)  # what is wrong there is told before the work
+    with jax.set_mesh(parallel.whole_mesh()):
+        for workdir in arguments.workdir or ():
+            _evaluate_run(workdir, arguments)
+        if arguments.real:
+            _evaluate_sets(arguments)
     return 0
 
 
-def _check_run(workdir: Path, config, num: int) -> None:
-    """Raises UserError where the run cannot be judged by that many samples."""
-    derived = config.derived
-    if len(derived.image_shape) == 1:
-        raise UserError(f"--workdir: the run in {workdir} is of points, and images are judged here")
-    if num < 2 * derived.num_classes:
-        raise UserError(f"--num: {num} is fewer than two images a class")
-    if num <= K:
-        raise UserError(f"--num: {num} is fewer than {K + 1} images, one and its {K} neighbours")
-    if 0 < derived.num_examples < num:
-        raise UserError(
-            f"--num: {num:,} is more than the {derived.num_examples:,} images that the run in "
-            f"{workdir} was trained on"
-        )
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises UserError for arguments that do not go together."""
+    sets = arguments.real, arguments.fake
+    if bool(arguments.workdir) == any(sets):
+        raise UserError("--workdir: name a run's folder, or instead two sets, --real and --fake")
+    if any(sets) and not all(sets):
+        raise UserError("--real, --fake: both are needed")
+    of_others = ("split", "step", "seeds", "seed") if any(sets) else ("out", "image_size")
+    for name in of_others:
+        if getattr(arguments, name) not in (None, "", 0):
+            reason = "of a run's samples; for a split write --real SET@SPLIT"
+            reason = reason if any(sets) else "for --real and --fake; leave it out"
+            raise UserError(f"--{name}: is {reason}")
+    if any(sets) and arguments.statistics != "running":
+        raise UserError("--statistics: is of a run's samples; leave it out")
+    arguments.seeds = 3 if arguments.seeds is None else arguments.seeds
+    arguments.seed = arguments.seed or 0
+    if arguments.seeds < 1:
+        raise UserError(f"--seeds: {arguments.seeds} is not a number of seeds, 1 or more")
+    if not 0 <= arguments.seed <= 2**32 - arguments.seeds:
+        raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
+    if arguments.samples < 0:
+        raise UserError(f"--samples: {arguments.samples} is not a number of images")
+    if arguments.out and arguments.out.suffix != ".json":
+        raise UserError(f"--out: {arguments.out} is not a .json file")
 
 
-def _check_source(workdir: Path, config, source: Path, images, labels) -> None:
-    """Raises UserError where the source's images are not of the run's shape and classes; warns
-    where its test images may be those of training."""
-    shape, count = tuple(config.derived.image_shape), config.derived.num_classes
-    classes = int(labels.max()) + 1
-    if shape != images.shape[1:] or count not in (0, classes):
+def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
+    from jaxgan import evaluation, experiment, judges, parallel
+    from jaxgan.metrics import metrics_of
+    from jaxgan.sampler import Sampler
+
+    config, algorithm, state = experiment.load_run(workdir, arguments.step)
+    section, conditional = config.data.to_dict(), bool(config.derived.num_classes)
+    asked = judges.Asked(
+        metrics_of(arguments.metrics or _usual(config), "--metrics"),
+        samples=arguments.samples,
+        labelled=conditional,
+        latent=config.latent,
+        split=arguments.split,
+        training=True,
+        **_features(arguments),
+    )
+    judge = judges.equip(judges.plan(section, asked), section, asked)
+    mesh = parallel.whole_mesh()
+    sampler = Sampler(algorithm, mesh, statistics=arguments.statistics)
+    trial = evaluation.Trial(judge, mesh, arguments.samples)
+    print(
+        f"\n{workdir}, step {int(state.step):,}: {trial.samples:,} samples, against "
+        f"{judge.reference.count:,} images of {_title(judge.reference)}",
+        flush=True,
+    )
+    found = []
+    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+        found.append(trial.of_state(sampler, state, seed))
+        print(f"seed {seed}: {_line(found[-1])}", flush=True)
+    columns = {"samples": evaluation.summary(found, config.derived.class_names)}
+    if judge.training:
+        some = judge.training.first(trial.samples)
+        real = trial.of_images(some, "training images", labelled=conditional)
+        name = f"{some.count:,} training images"
+        columns[name] = evaluation.summary([real], judge.reference.class_names)
+    _print(columns, judge.directions)
+    run = {
+        "step": int(state.step),
+        "samples": trial.samples,
+        "sample_seeds": arguments.seeds,
+        "first_sample_seed": arguments.seed,
+        "statistics": arguments.statistics,
+        "weights": "averaged (EMA)",
+        "precision": config.precision,
+    }
+    _add(workdir / "evaluation.json", {**run, **_record(judge, columns)})
+
+
+def _usual(config) -> str:
+    """The metrics for which none are named."""
+    if len(config.derived.image_shape) == 1:
+        return "prdc,sliced_wasserstein" + (",modes" if config.derived.class_names else "")
+    of_classes = ",accuracy,diversity" if config.derived.num_classes else ""
+    return "frechet,kernel,prdc" + of_classes
+
+
+def _evaluate_sets(arguments: argparse.Namespace) -> None:
+    from jaxgan import evaluation, judges, parallel
+    from jaxgan.metrics import metrics_of
+
+    real, real_split = _section("--real", arguments.real, arguments.image_size)
+    fake, fake_split = _section("--fake", arguments.fake, arguments.image_size)
+    images, _ = judges.open_examples(fake, fake_split)
+    if arguments.samples > images.count:
         raise UserError(
-            f"--source: {source} has images of shape {images.shape[1:]} in {classes} classes, the "
-            f"run in {workdir} {shape}{f' in {count}' if count else ''}"
+            f"--samples: {arguments.samples:,} is more than the {images.count:,} images of --fake"
         )
-    if config.data.split.startswith("test"):
+    images = images.first(arguments.samples or images.count)
+    asked = judges.Asked(
+        metrics_of(arguments.metrics or "frechet,kernel,prdc", "--metrics"),
+        samples=images.count,
+        labelled=bool(images.class_names),
+        split=real_split,
+        **_features(arguments),
+    )
+    planned = judges.plan(real, asked)
+    judges.check_alike(planned, images)
+    judge = judges.equip(planned, real, asked)
+    judges.check_alike(judge, images)
+    trial = evaluation.Trial(judge, parallel.whole_mesh(), images.count)
+    print(
+        f"\n{images.count:,} images of {_title(images)}, against {judge.reference.count:,} of "
+        f"{_title(judge.reference)}",
+        flush=True,
+    )
+    found = trial.of_images(images, "images to measure", labelled=True, keep=False)
+    columns = {"images": evaluation.summary([found], judge.reference.class_names)}
+    _print(columns, judge.directions)
+    if arguments.out:
+        measured = {"images": images.identity | {"count": images.count}}
+        _add(arguments.out, {**measured, **_record(judge, columns)})
+
+
+def _features(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in ("features", "weights", "sha256", "resize")}
+
+
+def _section(flag: str, text: str, image_size: int) -> tuple[dict[str, Any], str]:
+    """A config's section `data` for a set that is named, or lies at a path; and the split asked."""
+    from jaxgan import data
+
+    path, split = Path(text).expanduser(), ""
+    if not path.exists():
+        text, _, split = text.partition("@")
+        path = Path(text).expanduser()
+    where = {"name": "folder", "path": str(path)} if path.exists() else {"name": text, "path": ""}
+    if not path.exists() and text not in data.DATASETS and ":" not in text:
+        known = ", ".join(sorted(set(data.DATASETS) - {"folder"}))
+        raise UserError(
+            f"{flag}: {text} is neither a file or folder nor a data set; those are {known}"
+        )
+    return {**where, "dir": "", "split": "train", "image_size": image_size}, split or "train"
+
+
+def _title(examples) -> str:
+    identity = examples.identity
+    return " ".join(str(identity[key]) for key in ("name", "split") if key in identity)
+
+
+def _line(values: dict[str, Any]) -> str:
+    from jaxgan import evaluation
+
+    return ", ".join(f"{name} {evaluation.number(value):.4g}" for name, value in values.items())
+
+
+def _print(columns: dict[str, dict[str, dict]], directions: dict[str, int]) -> None:
+    """A row for each value, a column for each set; then the classes, a row each."""
+    meaning = {1: "more is better", -1: "less is better", 0: ""}
+    first = next(iter(columns.values()))
+    width = max(map(len, first), default=0)
+    print(f"\n{'':<{width}}  " + "  ".join(f"{name:>20}" for name in columns))
+    for name in first:
+        cells = [_cell(figures.get(name)) for figures in columns.values()]
+        print(f"{name:<{width}}  " + "  ".join(f"{cell:>20}" for cell in cells), end="")
+        of = first[name]
+        few = "classes" in of and of["classes"] < len(of["of_each_class"])
+        note = f"of {of['classes']} classes that have enough images" if few else ""
+        print(f"  {'; '.join(filter(None, (meaning[directions[name]], note)))}".rstrip())
+    classes = {
+        name: entry["of_each_class"] for name, entry in first.items() if "of_each_class" in entry
+    }
+    if not classes or len(next(iter(classes.values()))) > 100:
+        return
+    names = list(next(iter(classes.values())))
+    width = max(map(len, names))
+    print(f"\n{'class':<{width}}  " + "  ".join(f"{name:>13}" for name in classes))
+    for each in names:
         print(
-            f"warning: the run in {workdir} was trained on data.split={config.data.split}; the "
-            f"test images that it is measured by may be among them",
-            file=sys.stderr,
+            f"{each:<{width}}  " + "  ".join(f"{_known(of[each]):>13}" for of in classes.values())
         )
 
 
-def _some(images, num: int):
-    """`num` of them in a random order that is always the same, as floats."""
-    import numpy as np
-
-    from jaxgan import data
-
-    return data.to_float(images[np.random.default_rng(0).permutation(len(images))[:num]])
+def _known(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
 
 
-def _judge(arguments: argparse.Namespace, train, test) -> Judge:
-    """The classifier, trained on the source's (images, labels) `train`, and tested on `test`."""
-    import functools
+def _cell(entry: dict | None) -> str:
+    if entry is None:
+        return "-"
+    error = entry["standard_error"]
+    if entry["value"] is None:
+        return "none"
+    return f"{entry['value']:.4g}" + (f" ± {error:.1g}" if error is not None else "")
 
+
+def _record(judge, columns: dict[str, dict]) -> dict[str, Any]:
     import jax
-    import jax.numpy as jnp
-    import numpy as np
 
-    from jaxgan import data
-    from jaxgan.metrics import classifier
+    import jaxgan
 
-    network = classifier.Classifier(int(train[1].max()) + 1)
-    key = jax.random.key(arguments.seed)
-    params = classifier.train(network, data.to_float(train[0]), jnp.asarray(train[1]), key)
-    classify = functools.partial(classifier.predict, network, params)
-    features = functools.partial(classifier.features, network, params)
-
-    right = classify(data.to_float(test[0])).argmax(-1) == test[1]
-    print(f"classifier: {right.mean():.1%} right on {len(right):,} real test images", flush=True)
-    held_out = features(_some(test[0], arguments.num))
-    return Judge(classify, features, float(np.mean(right)), held_out)
+    software = {"jaxgan": jaxgan.__version__, "jax": jax.__version__}
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    return {"figures": columns, "protocol": judge.protocol, "device": device, **software}
 
 
-def _measure(config, algorithm, state, judge: Judge, arguments: argparse.Namespace) -> dict:
-    """What evaluation.json has of the run's samples, beside their protocol."""
-    import numpy as np
-
-    from jaxgan import data
-    from jaxgan.cli.sample import draw
-    from jaxgan.metrics.coverage import coverage_and_density
-
-    classes, num = range(max(config.derived.num_classes, 1)), arguments.num
-    drawn = draw(algorithm, state, classes, num, arguments.seed, statistics=arguments.statistics)
-    fake = data.to_float(drawn)
-    section = config.data
-    dataset = data.load(section.name, section.split, section.image_size, section.dir, section.path)
-    result: dict[str, Any] = {}
-    if config.derived.num_classes:
-        labels = np.resize(np.array(classes, np.int32), num)
-        names = config.derived.class_names
-        result = _of_classes(names, fake, labels, dataset, judge)
-    of_fake = coverage_and_density(judge.held_out, judge.features(fake), K)
-    of_real = coverage_and_density(judge.held_out, judge.features(_some(dataset.images, num)), K)
-    return result | {
-        "coverage": float(of_fake.coverage),
-        "density": float(of_fake.density),
-        "real_coverage": float(of_real.coverage),
-    }
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    """The evaluations in a file. Raises UserError where it is something else."""
+    if not path.is_file():
+        return []
+    try:
+        entries = json.loads(path.read_text())
+        if not (isinstance(entries, list) and all(isinstance(each, dict) for each in entries)):
+            raise ValueError("it is no list of evaluations")
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be added to: {error}; move it away") from error
+    return entries
 
 
-def _of_classes(names, fake, labels, dataset, judge: Judge) -> dict:
-    """{"accuracy": {class: share}, "diversity": {class: share}} of samples of all classes."""
-    import jax.numpy as jnp
+def _add(path: Path, entry: dict[str, Any]) -> None:
+    """Appends to the evaluations in a file; another of the same protocol is replaced."""
+    from jaxgan import writer
 
-    from jaxgan import data
-    from jaxgan.metrics import conditional
+    def same(each: dict[str, Any]) -> bool:
+        return all(each.get(key) == value for key, value in entry.items() if key != "figures")
 
-    real, distance = data.to_float(dataset.images), conditional.mean_pairwise_distance
-    logits = jnp.asarray(judge.classify(fake))
-    accuracy = conditional.accuracy(logits, jnp.asarray(labels), len(names))
-    diversity = [
-        distance(fake[labels == c]) / distance(real[dataset.labels == c]) for c in range(len(names))
-    ]
-    return {
-        "accuracy": dict(zip(names, map(float, accuracy), strict=True)),
-        "diversity": dict(zip(names, map(float, diversity), strict=True)),
-    }
-
-
-def _print_classes(workdir: Path, result: dict) -> None:
-    accuracy, diversity = result["accuracy"], result["diversity"]
-    print(f"\n{workdir}, step {result['step']:,}\n{'class':<14} accuracy  diversity")
-    for name in accuracy:
-        print(f"{name:<14} {accuracy[name]:8.1%} {diversity[name]:10.1%}")
-    means = (sum(values.values()) / len(values) for values in (accuracy, diversity))
-    print(f"{'mean':<14} {next(means):8.1%} {next(means):10.1%}", flush=True)
+    writer.write_json(path, [*(each for each in _earlier(path) if not same(each)), entry])
+    print(f"\n{path}", flush=True)

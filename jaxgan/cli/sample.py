@@ -10,14 +10,9 @@ images of a longer series are those of a shorter one.
 
 import argparse
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from jaxgan.errors import UserError
-
-# Images in one compiled call. Fixed, since another size might round the last bit of a pixel
-# differently, and the same seed is to give the same pixels.
-CHUNK = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="classes to draw, in turn (default: all); numbers from 0, or names",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the latents (default 0)")
-    parser.add_argument(
-        "--step", type=_step, help="which checkpoint: its step, or best (default: the newest)"
-    )
+    add_step(parser)
     parser.add_argument(
         "--truncation",
         type=float,
@@ -48,14 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_statistics(parser)
 
 
+def add_step(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--step", type=_step, help="which checkpoint: its step, or best (default: the newest)"
+    )
+
+
 def add_statistics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--statistics",
         choices=("running", "batch", "standing"),
         default="running",
-        help=f"what BatchNorm normalises by: running averages from training (default); those of "
-        f"each batch of {CHUNK} images as it is drawn; standing ones, the mean of 16 batches drawn "
-        f"beforehand with all classes. Without BatchNorm all are the same",
+        help="what BatchNorm normalises by: running averages from training (default); those of "
+        "each batch of 64 images as it is drawn; standing ones, the mean of 16 batches drawn "
+        "beforehand with all classes. Without BatchNorm all are the same",
     )
 
 
@@ -81,17 +80,26 @@ def run(arguments: argparse.Namespace) -> int:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} exists already; name a new or empty folder")
 
-    import numpy as np  # here, so that --help and mistakes are answered at once
+    import jax  # here, so that --help and mistakes are answered at once
+    import numpy as np
+    import tqdm
 
-    from jaxgan import experiment
+    from jaxgan import experiment, parallel
+    from jaxgan.sampler import CHUNK, Sampler
 
     config, algorithm, state = experiment.load_run(arguments.workdir, arguments.step)
     if len(config.derived.image_shape) == 1 and not out.suffix:
         raise UserError(f"--out: {out} is a folder for images; points go to .png, .npy or .npz")
     classes = _classes(arguments, config)
     labels = np.resize(np.array(classes, np.int32), arguments.num)
-    settings = arguments.seed, arguments.truncation, arguments.statistics
-    images = draw(algorithm, state, classes, arguments.num, *settings)
+    mesh = parallel.make_mesh(1, 1)
+    sampler = Sampler(algorithm, mesh, arguments.truncation, arguments.statistics)
+    drawn = sampler.draw(state, np.array(classes), arguments.num, arguments.seed)
+    with jax.set_mesh(mesh):
+        chunks = tqdm.tqdm(
+            drawn, total=math.ceil(arguments.num / CHUNK), unit="chunk", disable=None
+        )
+        images = np.concatenate([np.asarray(chunk) for chunk in chunks])[: arguments.num]
     _write(out, images, labels, bool(config.derived.num_classes))
     print(f"{len(images):,} images of step {int(state.step):,}: {out}")
     return 0
@@ -112,47 +120,6 @@ def _classes(arguments: argparse.Namespace, config) -> list[int]:
             raise UserError(f"--labels: there is no class {text!r}; there are: {listed}")
         chosen.append(int(number))
     return chosen
-
-
-def draw(
-    algorithm,
-    state,
-    classes: Sequence[int],
-    num: int,
-    seed: int,
-    truncation: float | None = None,
-    statistics: str = "running",
-):
-    """uint8 images n h w c (or float32 points n 2) of `classes` in turn.
-
-    They are drawn in chunks of one size, each from a key of its own. The last is filled up with
-    more of the same series, so with the statistics of batches too the first images of a longer
-    series are those of a shorter one. Standing statistics are those of latents without truncation.
-    """
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    import tqdm
-
-    from jaxgan import data
-
-    @jax.jit
-    def draw_chunk(state, key, labels):
-        batch = {"truncation": truncation, "train": statistics == "batch"}
-        drawn = algorithm.sample(state, key, labels, **batch)
-        return data.to_uint8(drawn) if drawn.ndim > 2 else drawn
-
-    # Training has taken 0 to 3 of the seed's keys.
-    latents, moments = (jax.random.fold_in(jax.random.key(seed), n) for n in (4, 7))
-    if statistics == "standing":
-        state = jax.jit(algorithm.with_standing_statistics)(state, moments)
-    chunks = math.ceil(num / CHUNK)
-    labels = np.resize(np.array(classes, np.int32), (chunks, CHUNK))
-    images = [
-        np.asarray(draw_chunk(state, jax.random.fold_in(latents, n), jnp.asarray(labels[n])))
-        for n in tqdm.trange(chunks, unit="chunk", disable=None if chunks > 1 else True)
-    ]
-    return np.concatenate(images)[:num]
 
 
 def _write(out: Path, images, labels, conditional: bool) -> None:

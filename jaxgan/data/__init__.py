@@ -3,10 +3,11 @@
 from jaxgan.data.feed import Feed, ahead, make_feed
 from jaxgan.data.idx import load_idx
 from jaxgan.data.pipeline import indices, to_float, to_uint8
-from jaxgan.data.sources import Dataset, Prepared, load, open_set
+from jaxgan.data.sources import DATASETS, Dataset, Prepared, directory_of, load, open_set
 from jaxgan.data.toys import TOYS, Stacked, Toy
 
 __all__ = [
+    "DATASETS",
     "TOYS",
     "Dataset",
     "Feed",
@@ -14,6 +15,7 @@ __all__ = [
     "Stacked",
     "Toy",
     "ahead",
+    "directory_of",
     "indices",
     "load",
     "load_idx",

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import http.client
 import os
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -34,6 +35,7 @@ class File(NamedTuple):
     urls: tuple[str, ...]
     size: int
     sha256: str
+    otherwise: str = "put it into a folder and name that folder with data.path"  # what to do then
 
 
 class _Failed(Exception):
@@ -69,7 +71,7 @@ def fetch(file: File, folder: Path) -> Path:
 def check(path: Path, file: File) -> None:
     """Raises UserError where the content of `path` is not that of `file`."""
     try:
-        found = _sha256(path)
+        found = sha256(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     if found != file.sha256:
@@ -79,11 +81,25 @@ def check(path: Path, file: File) -> None:
         )
 
 
+def size(url: str) -> int:
+    """The bytes of the file at `url`. Raises UserError where the server does not tell."""
+    with tempfile.TemporaryFile() as nothing:
+        try:
+            with _request(url, nothing, 0) as response:
+                length = response.length
+        except _Failed as failure:
+            raise UserError(f"{url}: cannot be downloaded: {failure}") from failure
+    if not length:
+        raise UserError(f"{url}: the server does not tell its size; download it, and name the file")
+    return length
+
+
 def _is_whole(path: Path, file: File) -> bool:
-    return path.is_file() and _sha256(path) == file.sha256
+    return path.is_file() and sha256(path) == file.sha256
 
 
-def _sha256(path: Path | str) -> str:
+def sha256(path: Path | str) -> str:
+    """The checksum of a file's content, 64 hexadecimal digits."""
     with open(path, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
@@ -129,10 +145,7 @@ def _complete(part: BinaryIO, file: File) -> None:
                     failures.append(f"{url}: {failure}")
                     break
             time.sleep(wait)
-    raise UserError(
-        f"{file.name}: cannot be downloaded ({'; '.join(failures)}): "
-        f"put {file.name} into a folder and name that folder with data.path"
-    )
+    raise UserError(f"{file.name}: cannot be downloaded ({'; '.join(failures)}): {file.otherwise}")
 
 
 def _attempt(url: str, part: BinaryIO, file: File) -> None:
@@ -140,7 +153,7 @@ def _attempt(url: str, part: BinaryIO, file: File) -> None:
     if start < file.size:
         _receive(url, part, file, start)
         part.flush()
-    found = _sha256(part.name)
+    found = sha256(part.name)
     if found != file.sha256:
         part.truncate(0)
         # After a resumption it may be the earlier part that was wrong, and not this mirror's.

@@ -51,6 +51,7 @@ class Prepared:
     shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     details: dict[str, Any]
+    splits: tuple[str, ...]  # all that the set has
     records: Any  # array_record's reader: serialised tf.train.Examples, by number
     image_key: str
     label_key: str | None
@@ -161,6 +162,7 @@ def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
         shape=(size, size, treatment.channels),
         class_names=layout.class_names if label_key else (),
         details=details,
+        splits=tuple(builder.info.splits),
         records=examples.data_source,
         image_key=layout.image_key,
         label_key=label_key,
@@ -186,7 +188,7 @@ def open_set(
     if separator and not rest:
         raise UserError(f"data.name: {name} lacks the set's name, as in {kind}:mnist")
     try:
-        directory = Path(data_dir).expanduser() if data_dir else _default_dir()
+        directory = directory_of(data_dir)
         files = Path(path).expanduser() if path else None
         if files is not None and not files.exists():
             raise UserError(f"data.path: there is no {files}")
@@ -205,7 +207,10 @@ def load(
     return opened.load()
 
 
-def _default_dir() -> Path:
+def directory_of(data_dir: str = "") -> Path:
+    """Where prepared sets lie; "": TFDS's own folder."""
+    if data_dir:
+        return Path(data_dir).expanduser()
     import tensorflow_datasets as tfds
 
     return Path(tfds.core.constants.DATA_DIR)

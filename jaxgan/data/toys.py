@@ -38,6 +38,8 @@ class Toy:
 
     draw: Draw
     class_names: tuple[str, ...]
+    means: Float[np.ndarray, "k 2"] | None = None  # of the Gaussians, where it is of such
+    deviation: float = 0.0  # of each
     shape: tuple[int, ...] = (2,)
     num_examples: int = 0  # none: there is no end
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -68,6 +70,25 @@ class Stacked:
     @property
     def shape(self) -> tuple[int, ...]:
         return (*self.images.shape[1:], 3)
+
+    @property
+    def shares(self) -> Float[np.ndarray, " n"]:
+        """Of each class among triples; they are unequal where the grey set's are."""
+        assert self.labels is not None
+        base = round(len(self.class_names) ** (1 / 3))
+        of_grey = np.bincount(self.labels, minlength=base) / len(self.labels)
+        return np.einsum("i,j,k->ijk", of_grey, of_grey, of_grey).ravel()
+
+    def drawn(
+        self, count: int
+    ) -> tuple[UInt8[np.ndarray, "n h w 3"], Int[np.ndarray, " n"] | None]:
+        """The same `count` triples always, and their labels."""
+        chosen = np.random.Philox(key=0).random_raw(3 * count).reshape(count, 3) % len(self.images)
+        images = np.moveaxis(self.images[chosen], 1, -1)
+        if self.labels is None:
+            return images, None
+        base = round(len(self.class_names) ** (1 / 3))
+        return images, self.labels[chosen] @ np.array([base * base, base, 1], np.int32)
 
     def feed(self, flip: bool, seed: int, minibatches: int, batch_size: int, **_: Any) -> Feed:
         """Fresh triples in every minibatch; the grey images lie on the device."""
@@ -113,7 +134,8 @@ def _gaussians(means: Sequence[tuple[float, ...]], deviation: float) -> Toy:
         labels = jax.random.randint(mode_key, (number,), 0, len(means))
         return centres[labels] + deviation * jax.random.normal(noise_key, (number, 2)), labels
 
-    return Toy(draw, tuple(map(str, range(len(means)))))
+    names = tuple(map(str, range(len(means))))
+    return Toy(draw, names, np.asarray(means, np.float32), deviation)
 
 
 def ring() -> Toy:

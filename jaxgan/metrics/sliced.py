@@ -20,6 +20,7 @@ def project(key: Key[Array, ""], images: Float[Array, "b ..."]) -> Float[Array, 
     return jnp.matmul(rows, directions, precision=jax.lax.Precision.HIGHEST)
 
 
+@jax.jit
 def sliced_wasserstein(real: Float[Array, "n p"], fake: Float[Array, "n p"]) -> Float[Array, ""]:
     """The square root of the mean of W_2^2 over directions, of as many real as fake projections.
 

@@ -1,0 +1,361 @@
+"""What judges a generator: the reference images, the networks that look at them, what may be asked.
+
+What takes long and stays the same is kept in `<data.dir>/jaxgan_metrics`: classifiers by the data
+they were trained on, what networks saw of reference images by all that it depends on.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxgan import data, weights, writer
+from jaxgan.data import download
+from jaxgan.errors import UserError, lookup
+from jaxgan.evaluation import Examples, Judge, digest
+from jaxgan.metrics import METRICS, classifier, metrics_of
+from jaxgan.metrics.modes import nearest_mean
+from jaxgan.metrics.networks import PRETRAINED, Network, load, lpips_weights
+from jaxgan.metrics.networks.outputs import Outputs
+from jaxgan.metrics.ssim import WINDOW
+from jaxgan.typing import Array, Params
+
+FORMAT = 1  # to be raised when the same data give another classifier
+DRAWS = 10_000  # of a data set without end
+LARGEST = 60_000  # images that a classifier is trained on
+POINTS = {"frechet", "kernel", "prdc", "modes", "sliced_wasserstein"}  # metrics that make sense
+
+
+# --------------------------------------------------------------------------------------------------
+# Reference images
+
+
+def open_examples(section: Mapping[str, Any], split: str) -> tuple[Examples, Any]:
+    """The split of the set in a config's section `data`, and the set opened.
+
+    "" is the test images where there are any, or else the section's own split.
+    """
+    rest = section["image_size"], section["dir"], section["path"]
+    opened = data.open_set(section["name"], split or section["split"], *rest)
+    if isinstance(opened, data.Prepared):
+        if not split and "test" in opened.splits:
+            return open_examples(section, "test")
+        identity = {"name": section["name"], "split": split or section["split"], **opened.details}
+        count, shape = opened.num_examples, opened.shape
+        return Examples(count, count, shape, opened.class_names, opened.read, identity), opened
+    return _drawn(section["name"], split or section["split"], opened), opened
+
+
+def _drawn(name: str, split: str, opened: Any) -> Examples:
+    """As many as DRAWS of a set without end, always the same."""
+    if isinstance(opened, data.Stacked):
+        images, labels = opened.drawn(DRAWS)
+        shares = opened.shares if opened.class_names else None
+    else:
+        points, of_points = opened.draw(jax.random.key(0), DRAWS)
+        images, labels = np.asarray(points), None if of_points is None else np.asarray(of_points)
+        classes = len(opened.class_names)
+        shares = np.full(classes, 1 / classes) if classes else None
+
+    def read(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        return images[numbers], None if labels is None else labels[numbers]
+
+    identity = {"name": name, "split": split, "drawn": DRAWS, **opened.details}
+    return Examples(DRAWS, DRAWS, images.shape[1:], opened.class_names, read, identity, shares)
+
+
+# --------------------------------------------------------------------------------------------------
+# The data set's own classifier
+
+
+def classifier_of(section: Mapping[str, Any], opened: Any, cache: Path) -> Network:
+    """The classifier of the set's classes: shipped, trained before, or trained now.
+
+    Raises UserError where the set has no labels.
+    """
+    if isinstance(opened, data.Toy):
+        return _nearest_means(opened)
+    if not opened.class_names:
+        raise UserError(
+            f"features: {section['name']} has no labels for a classifier to learn; choose of "
+            f"{', '.join(PRETRAINED)}"
+        )
+    if not isinstance(opened, data.Stacked):
+        return _classifier(section, cache)
+    base = section["name"].partition(":")[2] or "mnist"
+    grey = _classifier({**section, "name": base}, cache)
+    return _of_channels(grey)
+
+
+def _classifier(section: Mapping[str, Any], cache: Path) -> Network:
+    shipped = Path(__file__).parent / "metrics" / f"{section['name']}.safetensors"
+    if shipped.is_file() and section["image_size"] in (0, 28):
+        return _network(weights.read_tensors(shipped), {"weights_sha256": download.sha256(shipped)})
+    train, opened = open_examples(section, "train")
+    held_out = "test" if "test" in opened.splits else "train[90%:]"
+    if held_out != "test":
+        train, _ = open_examples(section, "train[:90%]")
+    settings = [FORMAT, classifier.EPOCHS, classifier.BATCH, classifier.LEARNING_RATE, LARGEST]
+    path = cache / f"classifier-{digest([settings, train.identity])}.safetensors"
+    if not path.is_file():
+        _train(train, open_examples(section, held_out)[0], path)
+    tensors = weights.read_tensors(path)
+    return _network(
+        tensors, {"trained_on": train.identity, "weights_sha256": download.sha256(path)}
+    )
+
+
+def _train(train: Examples, test: Examples, path: Path) -> None:
+    """Trains a classifier, and writes it with its accuracy on the test images."""
+    train, test = train.first(LARGEST), test.first(LARGEST)
+    print(
+        f"training a classifier on {train.count:,} images of {train.identity['name']}", flush=True
+    )
+    network = classifier.Classifier(len(train.class_names))
+    images, labels = train.read(train.order)
+    params = classifier.train(network, images, np.asarray(labels), jax.random.key(0))
+    images, labels = test.read(test.order)
+    accuracy = classifier.accuracy(network, params, images, np.asarray(labels))
+    print(f"it is right on {accuracy:.1%} of {test.identity['split']} images", flush=True)
+    tensors = {k: np.asarray(v) for k, v in flatten_dict(params["params"], sep="/").items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with writer.whole_file(path) as partial:
+        weights.write_tensors(partial, {**tensors, "test_accuracy": np.float32(accuracy)})
+
+
+def _network(tensors: dict[str, np.ndarray], protocol: dict[str, Any]) -> Network:
+    rest = {name: np.float32(array) for name, array in tensors.items() if name != "test_accuracy"}
+    params = {"params": unflatten_dict(rest, sep="/")}
+    module = classifier.Classifier(rest["Dense_1/bias"].size)
+
+    def apply(params: Params, images: Array) -> Outputs:
+        return Outputs(*module.apply(params, data.to_float(images)))
+
+    accuracy = round(float(tensors["test_accuracy"]), 4)
+    named = {"features": "classifier", **protocol, "classifier_test_accuracy": accuracy}
+    return Network(
+        apply, params, named, lambda outputs: jnp.argmax(jnp.asarray(outputs.logits), -1)
+    )
+
+
+def _of_channels(grey: Network) -> Network:
+    """Of three stacked grey images: the features of each, and the class of the triple."""
+
+    def apply(params: Params, images: Array) -> Outputs:
+        of_each = [grey.apply(params, images[..., n : n + 1]) for n in range(images.shape[-1])]
+        features, logits = (jnp.concatenate(parts, -1) for parts in zip(*of_each, strict=True))
+        return Outputs(features, logits)
+
+    def classes(outputs: Outputs) -> Array:
+        logits = jnp.asarray(outputs.logits)
+        base = logits.shape[-1] // 3
+        digits = jnp.argmax(logits.reshape(-1, 3, base), -1)
+        return (digits[:, 0] * base + digits[:, 1]) * base + digits[:, 2]
+
+    protocol = {**grey.protocol, "channels": "each by itself, features side by side"}
+    return grey._replace(apply=apply, protocol=protocol, classes=classes, has_logits=False)
+
+
+def _nearest_means(toy: data.Toy) -> Network:
+    """Points as their own features; a Gaussian's are those within three deviations of its mean."""
+
+    def apply(params: Params, points: Array) -> Outputs:
+        return Outputs(points, None)
+
+    def classes(outputs: Outputs) -> Array:
+        return nearest_mean(outputs.features, jnp.asarray(toy.means), 3 * toy.deviation)
+
+    means = np.asarray(toy.means).tolist() if toy.means is not None else None
+    protocol = {"features": "points", "means": means, "reach": 3 * toy.deviation}
+    return Network(apply, {}, protocol, classes, has_logits=False)
+
+
+# --------------------------------------------------------------------------------------------------
+# What may be asked
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a user wants to know."""
+
+    metrics: tuple[str, ...]
+    samples: int  # 0: as many as there are real images
+    labelled: bool  # are the samples of classes that were asked for?
+    latent: str = ""  # the generator's; "" where there is none
+    split: str = ""  # see open_examples
+    features: str = ""  # "": the data's own classifier, or the points
+    weights: str = ""  # these and the following: see networks.load
+    sha256: str = ""
+    resize: str = ""
+    training: bool = False  # compare the images of the section's own split, too
+    prefix: str = "--"  # of keys in errors
+
+
+def asked_by(config: Any) -> Asked:
+    """What evaluations in training are to tell."""
+    wanted = config.evaluation
+    return Asked(
+        metrics_of(wanted.metrics, "evaluation.metrics"),
+        samples=wanted.samples,
+        labelled=config.conditional,
+        latent=config.latent,
+        split=wanted.split or config.data.split,
+        features=wanted.features,
+        weights=wanted.weights,
+        sha256=wanted.sha256,
+        resize=wanted.resize,
+        training=bool(wanted.split),
+        prefix="evaluation.",
+    )
+
+
+def plan(section: Mapping[str, Any], asked: Asked) -> Judge:
+    """The judge without its networks, by a config's section `data`.
+
+    Raises UserError for what cannot be.
+    """
+    cache = data.directory_of(section["dir"]) / "jaxgan_metrics"
+    try:
+        reference, _ = open_examples(section, asked.split)
+    except UserError as error:
+        if not asked.split:
+            raise
+        raise UserError(str(error).replace("data.split", f"{asked.prefix}split")) from error
+    trained = open_examples(section, section["split"])[0] if asked.training else None
+    if trained and trained.identity == reference.identity:
+        trained = None
+    judge = Judge(asked.metrics, reference, trained, {}, None, cache)
+    _refuse(judge, asked)
+    return judge
+
+
+def plan_of(config: Any) -> Judge:
+    """That of evaluations in training."""
+    return plan(config.data.to_dict(), asked_by(config))
+
+
+def equip(judge: Judge, section: Mapping[str, Any], asked: Asked) -> Judge:
+    """The judge with its networks, which may take a classifier's training or a download.
+
+    Raises UserError where there are none.
+    """
+    _, opened = open_examples(section, asked.split)
+    networks: dict[str, Network] = {}
+    of_features = judge.needs & {"moments", "features", "logits"}
+    own = asked.features in ("", "classifier")
+    try:
+        if "classes" in judge.needs or (own and of_features):
+            networks["classifier"] = classifier_of(section, opened, judge.cache)
+        if of_features and own:
+            networks["features"] = networks["classifier"]
+        elif of_features:
+            of_file = asked.weights, asked.sha256, asked.resize
+            networks["features"] = load(asked.features, *of_file, judge.cache)
+        perceptual = lpips_weights(judge.cache) if "perceptual" in judge.needs else None
+    except UserError as error:
+        text = str(error)
+        raise UserError(
+            f"{asked.prefix}{text}" if text.startswith("features:") else text
+        ) from error
+    if "logits" in of_features and not networks["features"].has_logits:
+        raise UserError(
+            f"{asked.prefix}metrics: score takes logits of classes, and these features have none"
+        )
+    return dataclasses.replace(judge, networks=networks, perceptual=perceptual)
+
+
+def ready(judge: Judge, config: Any) -> Judge:
+    """That of evaluations in training, equipped. Raises UserError for a `best_metric` of others."""
+    judge = equip(judge, config.data.to_dict(), asked_by(config))
+    ordered = {name: sign for name, sign in judge.directions.items() if sign}
+    lookup(ordered, config.best_metric, "best_metric")
+    return judge
+
+
+def check_alike(judge: Judge, images: Examples) -> None:
+    """Raises UserError where images cannot be measured for having another shape or classes."""
+    reference = judge.reference
+    shapes = images.shape, reference.shape
+    of_pixels = "images" in judge.needs or "classifier" in judge.networks
+    if len(shapes[0]) != len(shapes[1]):
+        raise UserError("--fake: one set is of points, the other of images")
+    if shapes[0] != shapes[1] and of_pixels:
+        sizes = shapes[0][:2] != shapes[1][:2]
+        remedy = "resize both with --image_size, or " if sizes else ""
+        raise UserError(
+            f"--fake: its images are of shape {shapes[0]}, the real ones {shapes[1]}; {remedy}take "
+            f"other --features, and metrics that are not of pixels"
+        )
+    names = images.class_names, reference.class_names
+    if not judge.needs & {"labels", "classes"} or not all(names):
+        return
+    if len(names[0]) != len(names[1]):
+        raise UserError(f"--fake: it has {len(names[0])} classes, the real images {len(names[1])}")
+    numbered = any(all(name.isdecimal() for name in each) for each in names)
+    if names[0] != names[1] and not numbered:
+        raise UserError(
+            "--fake: its classes have other names, or another order, than the real ones"
+        )
+
+
+# Fewer samples than these give no figure.
+LEAST = {"frechet": 2, "kernel": 2, "score": 10, "prdc": 6, "parzen": 4}
+LEAST |= {"ms_ssim": 2, "lpips": 2, "cas": classifier.BATCH}
+LEAST_OF_A_CLASS = {"intra_frechet": 2, "diversity": 2, "accuracy": 1}
+SMALLEST = {"ms_ssim": WINDOW, "lpips": 16, "ppl": 16}  # pixels along a side
+
+
+def _refuse(judge: Judge, asked: Asked) -> None:
+    """Raises UserError for the first thing that cannot be had, with the reason."""
+    reference, key = judge.reference, f"{asked.prefix}metrics"
+    if asked.features in ("", "classifier") and (asked.weights or asked.sha256 or asked.resize):
+        raise UserError(
+            f"{asked.prefix}features: weights, sha256 and resize are of another network than the "
+            f"data's classifier; name it"
+        )
+    if len(reference.shape) == 1 and asked.features:
+        raise UserError(f"{asked.prefix}features: points are their own; leave them out")
+    if asked.labelled and asked.latent and not reference.class_names:
+        raise UserError(f"{asked.prefix}split: the run is of classes, and these images have none")
+    samples = min(asked.samples or reference.count, reference.count)
+    for name in judge.metrics:
+        reason = _reason_against(name, judge, asked)
+        classes = len(reference.class_names) if asked.labelled else 1
+        least = max(LEAST.get(name, 1), LEAST_OF_A_CLASS.get(name, 0) * max(classes, 1))
+        if not reason and samples < least:
+            reason = f"takes {least} images or more, not {samples}"
+        if reason:
+            raise UserError(f"{key}: {name} {reason}; leave it out")
+
+
+def _reason_against(name: str, judge: Judge, asked: Asked) -> str:
+    reference, trained, needs = judge.reference, judge.training, METRICS[name].needs
+    set_name = reference.identity["name"]
+    if len(reference.shape) == 1:
+        if name not in POINTS:
+            return f"is of images, and {set_name} is of points"
+    elif min(reference.shape[:2]) < SMALLEST.get(name, 0):
+        return f"takes images of {SMALLEST[name]} pixels or more"
+    if needs & {"labels", "classes"} and not reference.class_names:
+        return f"is of classes, and {set_name} has none"
+    if "labels" in needs and not asked.labelled:
+        return "is of classes, and the samples are of none"
+    if "generate" in needs and not asked.latent:
+        return "is of a generator, not of images"
+    if "generate" in needs and asked.latent != "normal":
+        return f"is of normal latents, not {asked.latent}"
+    if "training" in needs and (trained is None or _overlap(trained, reference)):
+        return "takes real images that were not trained on, by another split than that of training"
+    return ""
+
+
+def _overlap(a: Examples, b: Examples) -> bool:
+    """Whether two splits of a set may have images in common: two slices are taken to have none."""
+    splits = [str(each.identity.get("split", "")) for each in (a, b)]
+    bases = [split.partition("[")[0] for split in splits]
+    return bases[0] == bases[1] and not all("[" in split for split in splits)

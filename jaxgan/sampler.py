@@ -1,0 +1,83 @@
+"""Samples of a trained generator, the same on one device and on many.
+
+They are drawn 64 at a time from a key of their own, however many devices share the work: so the
+same seed gives the same pixels, up to rounding.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jax.tree_util import Partial
+
+from jaxgan import data, parallel
+from jaxgan.errors import UserError
+from jaxgan.typing import Array, PyTree
+
+CHUNK = 64  # samples from one key
+
+
+class Sampler:
+    """Draws samples of one algorithm's states, with programs that are compiled once."""
+
+    def __init__(
+        self,
+        algorithm: Any,
+        mesh: Mesh,
+        truncation: float | None = None,
+        statistics: str = "running",
+    ):
+        """`statistics` of BatchNorm: running, batch or standing; these of latents without
+        truncation."""
+        self.algorithm, self.mesh, self.statistics = algorithm, mesh, statistics
+        everywhere, shared = parallel.replicated(mesh), parallel.split(mesh, 0)
+
+        def draw_chunk(state, seed, number, labels):
+            # Training has taken 0 to 3 of the seed's keys.
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 4), number)
+            batch = {"truncation": truncation, "train": statistics == "batch"}
+            drawn = algorithm.sample(state, key, labels, **batch)
+            return data.to_uint8(drawn) if drawn.ndim > 2 else drawn
+
+        def draw_chunks(state, seed, numbers, labels):
+            numbers, labels = parallel.constrain_batch((numbers, labels))
+            drawn = jax.vmap(draw_chunk, (None, None, 0, 0))(state, seed, numbers, labels)
+            return drawn.reshape(-1, *drawn.shape[2:])
+
+        def stand(state, seed):
+            key = jax.random.fold_in(jax.random.key(seed), 7)
+            return algorithm.with_standing_statistics(state, key)
+
+        self._draw = jax.jit(draw_chunks, out_shardings=shared)
+        self._stand = jax.jit(stand, out_shardings=everywhere)
+
+    def draw(self, state: PyTree, labels: np.ndarray, count: int, seed: int) -> Iterator[Array]:
+        """Batches of uint8 images (or float32 points), `count` or more, of the labels in turn.
+
+        Every 64 are drawn from a key of their own, and have batch statistics of their own. The
+        last batch is filled up with more of the same series, so the first images of a longer series
+        are those of a shorter one.
+        """
+        size = self.mesh.size
+        chunks = -(-count // (CHUNK * size)) * size
+        labels = np.resize(labels, (chunks, CHUNK)).astype(np.int32)
+        state = self._prepared(state, seed)
+        for first in range(0, chunks, size):
+            numbers = np.arange(first, first + size, dtype=np.int32)
+            yield self._draw(state, np.uint32(seed), numbers, labels[numbers])
+
+    def generator(self, state: PyTree, seed: int) -> Partial:
+        """(z, labels) -> images or points, each of its latent alone.
+
+        Raises UserError with statistics of batches, where it is not.
+        """
+        if self.statistics == "batch":
+            raise UserError("--statistics: with those of batches an image has no latent of its own")
+        return Partial(self.algorithm.render, self._prepared(state, seed))
+
+    def _prepared(self, state: PyTree, seed: int) -> PyTree:
+        """On all devices, with the statistics that are asked for."""
+        state = parallel.replicate(self.mesh, state)
+        return self._stand(state, np.uint32(seed)) if self.statistics == "standing" else state

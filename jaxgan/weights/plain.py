@@ -1,0 +1,72 @@
+"""safetensors and .npz, which hold nothing but arrays."""
+
+import math
+import mmap
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from jaxgan.weights.tensors import BFLOAT16, Bad, bounded, copied
+
+_SAFETENSORS = {
+    **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
+    "BOOL": "|b1",
+    "BF16": BFLOAT16,
+}
+
+
+def read_safetensors(content: mmap.mmap) -> dict[str, np.ndarray]:
+    bounded(len(content))
+    try:
+        entries = safetensors.deserialize(content[:])
+    except safetensors.SafetensorError as error:
+        raise Bad(f"corrupt safetensors: {str(error)[:80]}") from error
+    views = {}
+    for name, entry in entries:
+        if entry["dtype"] not in _SAFETENSORS:
+            raise Bad(f"{name[:80]!r} is of type {entry['dtype']}, which is not read")
+        flat = np.frombuffer(entry["data"], _SAFETENSORS[entry["dtype"]])
+        views[name] = flat.reshape(entry["shape"])
+    return copied(views)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    path.write_bytes(safetensors.numpy.save(contiguous))
+
+
+def read_npz(
+    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]
+) -> dict[str, np.ndarray]:
+    bounded(sum(info.file_size for info in members.values()))
+    with warnings.catch_warnings():  # of headers that Python 2 wrote, and of odd ones
+        warnings.simplefilter("ignore")
+        return {
+            member.removesuffix(".npy"): _read_npy(archive, info)
+            for member, info in members.items()
+        }
+
+
+def _read_npy(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    place, form = repr(info.filename[:80]), np.lib.format
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile unpacks these without a bound, whatever size they declare.
+        raise Bad(f"{place} is compressed by another method than numpy's")
+    with archive.open(info) as file:
+        old = form.read_magic(file) == (1, 0)
+        header = form.read_array_header_1_0 if old else form.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if dtype.kind not in "fiub":
+            raise Bad(f"{place} should hold numbers, but is of {dtype}")
+        if math.prod(shape) * dtype.itemsize != info.file_size - file.tell():
+            raise Bad(f"truncated or corrupt: {place} is not as long as its header says")
+    with archive.open(info) as file:
+        array = form.read_array(file, allow_pickle=False)
+    return np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)  # 0 axes stay 0
