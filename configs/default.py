@@ -105,15 +105,13 @@ def get_config() -> ConfigDict:
     config.evaluation.metrics = "sliced_wasserstein"  # names with commas: frechet,kernel,prdc,...
     config.evaluation.samples = 2048  # of the averaged weights, with the latents of `seed`
     config.evaluation.split = ""  # the real images; "": those trained on
-    # "": those of a small classifier of the data's classes; vgg16, efficientnet_lite0,
-    # inception_v3_fid, dinov2_vitl14
-    config.evaluation.features = ""
+    # vgg16, efficientnet_lite0, inception_v3_fid, dinov2_vitl14, or those of
+    config.evaluation.features = ""  # a small classifier of the data's own classes
     config.evaluation.weights = ""  # a file or URL with their weights; "": the known ones
     config.evaluation.sha256 = ""  # the checksum of that file; a URL needs it
     config.evaluation.resize = ""  # tf1_bilinear or pil_bicubic; "": as those features are defined
-    # The value that is best in checkpoints/best: sliced_wasserstein, frechet (of InceptionV3 it
-    # is called fid), kernel, coverage, ...
-    config.best_metric = "sliced_wasserstein"
+    # Or frechet (of InceptionV3 it is called fid), kernel, coverage, ...
+    config.best_metric = "sliced_wasserstein"  # the value that checkpoints/best is best by
     # At a loss or gradient that is no finite number: stop; skip the step; or restore, which goes
     # back to the newest checkpoint, and on from it with other latents.
     config.on_nonfinite = "stop"  # stop, skip or restore

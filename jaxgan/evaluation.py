@@ -110,8 +110,6 @@ class Examiner:
         self.networks, self.mesh, self.size = networks, mesh, CHUNK * mesh.size
         everywhere = parallel.replicated(mesh)
         params = {role: network.params for role, network in networks.items()}
-        if len({id(network) for network in networks.values()}) == 1:  # one in both roles
-            params = dict.fromkeys(params, next(iter(params.values())))
         self._params = parallel.replicate(mesh, params)
         self._examine = jax.jit(self._outputs, static_argnums=0, out_shardings=everywhere)
 
