@@ -10,10 +10,10 @@ with the means and the unbiased covariances, and d^2 what is reported. It is bia
 
 Means and covariances are streamed: each batch's about its own mean, and batches joined (Chan, Golub
 and LeVeque 1983), in float64 on the host: of fewer samples than dimensions float32 would make as
-many small eigenvalues of rounding, and their roots add up. With C_1 = B B^T by its eigenvectors the
-eigenvalues of C_1 C_2 are those of B^T C_2 B, which is symmetric and has no column for a dimension
-in which the features do not vary: so it holds where covariances are singular, where a square root
-of the product or its own eigenvalues do not.
+many small eigenvalues of rounding, and their roots add up. With C_1 = B B^T the eigenvalues of C_1 C_2
+are those of B^T C_2 B, which is symmetric. B is Cholesky's, or where C_1 is singular that of its
+eigenvectors, without a column for a dimension in which the features do not vary: there a square root
+of the product or its own eigenvalues do not hold.
 """
 
 from typing import NamedTuple
@@ -66,6 +66,10 @@ def frechet(a: Moments, b: Moments) -> float:
 
 def _root(covariance: np.ndarray) -> np.ndarray:
     """B of B B^T, a column for each dimension in which the features vary."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:  # it is singular
+        pass
     values, vectors = np.linalg.eigh(covariance)
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
     return vectors[:, kept] * np.sqrt(values[kept])
