@@ -8,12 +8,12 @@ where the features are InceptionV3's and the distance is called FID; in other fe
 with the means and the unbiased covariances, and d^2 what is reported. It is biased upwards by about
 1 / samples: compare only figures of as many.
 
-Means and covariances are streamed: each batch's about its own mean, and batches joined (Chan, Golub
-and LeVeque 1983), in float64 on the host: of fewer samples than dimensions float32 would make as
-many small eigenvalues of rounding, and their roots add up. With C_1 = B B^T the eigenvalues of C_1 C_2
-are those of B^T C_2 B, which is symmetric. B is Cholesky's, or where C_1 is singular that of its
-eigenvectors, without a column for a dimension in which the features do not vary: there a square root
-of the product or its own eigenvalues do not hold.
+Means and covariances are streamed: each batch's about its own mean, and batches joined (Chan,
+Golub and LeVeque 1983), in float64 on the host: of fewer samples than dimensions float32 would make
+as many small eigenvalues of rounding, and their roots add up. With C_1 = B B^T the eigenvalues of
+C_1 C_2 are those of B^T C_2 B, which is symmetric. B is Cholesky's factor; where C_1 is singular it
+is of the eigenvectors, without a column for a dimension in which the features do not vary: there a
+square root of the product or its own eigenvalues do not hold.
 """
 
 from typing import NamedTuple
