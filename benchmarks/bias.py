@@ -29,7 +29,7 @@ def features():
     """Of all 12,000 images."""
     network = judges.classifier_of(SECTION, data.open_set(SECTION["name"]), Path())
     examiner = evaluation.Examiner({"features": network}, parallel.whole_mesh())
-    sets = (judges.open_examples(SECTION, split)[0] for split in ("train", "test"))
+    sets = (judges.open_examples(SECTION, split) for split in ("train", "test"))
     return np.concatenate(
         [examiner.examples(each, frozenset({"features"}), "").features for each in sets]
     )

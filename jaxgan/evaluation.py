@@ -48,6 +48,7 @@ class Examples:
     # numbers -> uint8 n h w c or float32 n 2, and int32 labels or None
     read: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
     identity: dict[str, Any]  # what they are, wherever they lie
+    opened: Any = None  # the data set, as data.open_set gives it
     shares: np.ndarray | None = None  # of the classes, where they are known exactly
 
     def first(self, count: int) -> "Examples":

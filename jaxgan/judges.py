@@ -28,6 +28,8 @@ from jaxgan.typing import Array, Params
 FORMAT = 1  # to be raised when the same data give another classifier
 DRAWS = 10_000  # of a data set without end
 LARGEST = 60_000  # images that a classifier is trained on
+OWN = ("", "classifier")  # features by the data's classes
+OF_FEATURES = frozenset({"moments", "features", "logits"})  # what a metric may need of a network
 POINTS = {"frechet", "kernel", "prdc", "modes", "sliced_wasserstein"}  # metrics that make sense
 
 
@@ -35,8 +37,8 @@ POINTS = {"frechet", "kernel", "prdc", "modes", "sliced_wasserstein"}  # metrics
 # Reference images
 
 
-def open_examples(section: Mapping[str, Any], split: str) -> tuple[Examples, Any]:
-    """The split of the set in a config's section `data`, and the set opened.
+def open_examples(section: Mapping[str, Any], split: str) -> Examples:
+    """The split of the set in a config's section `data`.
 
     "" is the test images where there are any, or else the section's own split.
     """
@@ -46,9 +48,9 @@ def open_examples(section: Mapping[str, Any], split: str) -> tuple[Examples, Any
         if not split and "test" in opened.splits:
             return open_examples(section, "test")
         identity = {"name": section["name"], "split": split or section["split"], **opened.details}
-        count, shape = opened.num_examples, opened.shape
-        return Examples(count, count, shape, opened.class_names, opened.read, identity), opened
-    return _drawn(section["name"], split or section["split"], opened), opened
+        names, read, count = opened.class_names, opened.read, opened.num_examples
+        return Examples(count, count, opened.shape, names, read, identity, opened)
+    return _drawn(section["name"], split or section["split"], opened)
 
 
 def _drawn(name: str, split: str, opened: Any) -> Examples:
@@ -66,7 +68,8 @@ def _drawn(name: str, split: str, opened: Any) -> Examples:
         return images[numbers], None if labels is None else labels[numbers]
 
     identity = {"name": name, "split": split, "drawn": DRAWS, **opened.details}
-    return Examples(DRAWS, DRAWS, images.shape[1:], opened.class_names, read, identity, shares)
+    shape, names = images.shape[1:], opened.class_names
+    return Examples(DRAWS, DRAWS, shape, names, read, identity, opened, shares)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -96,14 +99,14 @@ def _classifier(section: Mapping[str, Any], cache: Path) -> Network:
     shipped = Path(__file__).parent / "metrics" / f"{section['name']}.safetensors"
     if shipped.is_file() and section["image_size"] in (0, 28):
         return _network(weights.read_tensors(shipped), {"weights_sha256": download.sha256(shipped)})
-    train, opened = open_examples(section, "train")
-    held_out = "test" if "test" in opened.splits else "train[90%:]"
+    train = open_examples(section, "train")
+    held_out = "test" if "test" in train.opened.splits else "train[90%:]"
     if held_out != "test":
-        train, _ = open_examples(section, "train[:90%]")
+        train = open_examples(section, "train[:90%]")
     settings = [FORMAT, classifier.EPOCHS, classifier.BATCH, classifier.LEARNING_RATE, LARGEST]
     path = cache / f"classifier-{digest([settings, train.identity])}.safetensors"
     if not path.is_file():
-        _train(train, open_examples(section, held_out)[0], path)
+        _train(train, open_examples(section, held_out), path)
     tensors = weights.read_tensors(path)
     return _network(
         tensors, {"trained_on": train.identity, "weights_sha256": download.sha256(path)}
@@ -221,12 +224,12 @@ def plan(section: Mapping[str, Any], asked: Asked) -> Judge:
     """
     cache = data.directory_of(section["dir"]) / "jaxgan_metrics"
     try:
-        reference, _ = open_examples(section, asked.split)
+        reference = open_examples(section, asked.split)
     except UserError as error:
         if not asked.split:
             raise
         raise UserError(str(error).replace("data.split", f"{asked.prefix}split")) from error
-    trained = open_examples(section, section["split"])[0] if asked.training else None
+    trained = open_examples(section, section["split"]) if asked.training else None
     if trained and trained.identity == reference.identity:
         trained = None
     judge = Judge(asked.metrics, reference, trained, {}, None, cache)
@@ -244,13 +247,11 @@ def equip(judge: Judge, section: Mapping[str, Any], asked: Asked) -> Judge:
 
     Raises UserError where there are none.
     """
-    _, opened = open_examples(section, asked.split)
     networks: dict[str, Network] = {}
-    of_features = judge.needs & {"moments", "features", "logits"}
-    own = asked.features in ("", "classifier")
+    of_features, own = judge.needs & OF_FEATURES, asked.features in OWN
     try:
         if "classes" in judge.needs or (own and of_features):
-            networks["classifier"] = classifier_of(section, opened, judge.cache)
+            networks["classifier"] = classifier_of(section, judge.reference.opened, judge.cache)
         if of_features and own:
             networks["features"] = networks["classifier"]
         elif of_features:
@@ -277,11 +278,12 @@ def ready(judge: Judge, config: Any) -> Judge:
     return judge
 
 
-def check_alike(judge: Judge, images: Examples) -> None:
+def check_alike(judge: Judge, asked: Asked, images: Examples) -> None:
     """Raises UserError where images cannot be measured for having another shape or classes."""
-    reference = judge.reference
+    reference, needs = judge.reference, judge.needs
     shapes = images.shape, reference.shape
-    of_pixels = "images" in judge.needs or "classifier" in judge.networks
+    own = asked.features in OWN and needs & OF_FEATURES
+    of_pixels = own or needs & {"images", "classes"}
     if len(shapes[0]) != len(shapes[1]):
         raise UserError("--fake: one set is of points, the other of images")
     if shapes[0] != shapes[1] and of_pixels:
@@ -292,7 +294,7 @@ def check_alike(judge: Judge, images: Examples) -> None:
             f"other --features, and metrics that are not of pixels"
         )
     names = images.class_names, reference.class_names
-    if not judge.needs & {"labels", "classes"} or not all(names):
+    if not needs & {"labels", "classes"} or not all(names):
         return
     if len(names[0]) != len(names[1]):
         raise UserError(f"--fake: it has {len(names[0])} classes, the real images {len(names[1])}")
@@ -313,7 +315,7 @@ SMALLEST = {"ms_ssim": WINDOW, "lpips": 16, "ppl": 16}  # pixels along a side
 def _refuse(judge: Judge, asked: Asked) -> None:
     """Raises UserError for the first thing that cannot be had, with the reason."""
     reference, key = judge.reference, f"{asked.prefix}metrics"
-    if asked.features in ("", "classifier") and (asked.weights or asked.sha256 or asked.resize):
+    if asked.features in OWN and (asked.weights or asked.sha256 or asked.resize):
         raise UserError(
             f"{asked.prefix}features: weights, sha256 and resize are of another network than the "
             f"data's classifier; name it"

@@ -347,10 +347,8 @@ class _Training:
         if value is None or not judge:
             return
         name, folder = self.config.best_metric, self.run.workdir / "checkpoints" / "best"
-        sign, like = (
-            -judge.directions[name],
-            digest([judge.protocol, self.config.evaluation.samples]),
-        )
+        sign = -judge.directions[name]
+        like = digest([judge.protocol, self.config.evaluation.samples])
         with _checkpoints(folder, 1) as best:
             for step in best.steps():
                 try:

@@ -127,7 +127,7 @@ def refused(tmp_path, content):
     return sentence.removeprefix(f"{tmp_path / 'weights'}: ")
 
 
-def same(found, expected):
+def assert_same(found, expected):
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         value = np.asarray(value)
@@ -150,19 +150,19 @@ def test_pytorchs_files(file):
         "brain": np.array([1, -3], np.float32),
         "count": np.array(7),
     }
-    same(read_tensors(GOLDEN / file), expected)
+    assert_same(read_tensors(GOLDEN / file), expected)
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_a_state_dict_alone_in_a_dict_or_in_an_ordered_one(way, tmp_path):
     state = table({"a": tensor(), "b": tensor(offset=1, shape=(2, 3), strides=(12, 2))})
     expected = {"a": GRID, "b": GRID[::2, 1::2]}
-    same(read(tmp_path, way(state)), expected)
+    assert_same(read(tmp_path, way(state)), expected)
     ordered = state.replace(b"}", call(name("collections", "OrderedDict")), 1)
     metadata = table({"_metadata": plain({"": {"version": 1}})})
-    same(read(tmp_path, way(ordered + metadata + b"b")), expected)
+    assert_same(read(tmp_path, way(ordered + metadata + b"b")), expected)
     around = table({"epoch": plain(3), "optimizer": plain({"lr": 0.1}), "model": state})
-    same(read(tmp_path, way(around)), expected)
+    assert_same(read(tmp_path, way(around)), expected)
     two = refused(tmp_path, way(table({"model": state, "ema": state})))
     assert two == "holds more than one dict of tensors; save the state_dict alone"
 
@@ -170,7 +170,7 @@ def test_a_state_dict_alone_in_a_dict_or_in_an_ordered_one(way, tmp_path):
 def test_a_state_dict_of_python_2(tmp_path):
     pairs = b"](" + b"](U\1a" + tensor() + b"e" + b"](U\1b" + tensor(shape=(), strides=()) + b"ee"
     body = call(name("collections", "OrderedDict"), pairs)
-    same(read(tmp_path, legacy(body)), {"a": GRID, "b": GRID[0, 0]})
+    assert_same(read(tmp_path, legacy(body)), {"a": GRID, "b": GRID[0, 0]})
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -184,12 +184,12 @@ def test_all_types_of_pytorch(way, tmp_path):
     stored = [(kind, 3, numbers[kind].tobytes()) for kind in kinds]
     if way is zipped:
         stored = [(kind, content) for kind, _, content in stored]
-    same(read(tmp_path, way(body, stored)), numbers)
+    assert_same(read(tmp_path, way(body, stored)), numbers)
 
 
 def test_an_empty_tensor(tmp_path):
     body = table({"none": tensor(storage(size=0), 0, (0, 5), (5, 1))})
-    same(read(tmp_path, zipped(body, [("0", b"")])), {"none": np.zeros((0, 5), np.float32)})
+    assert_same(read(tmp_path, zipped(body, [("0", b"")])), {"none": np.zeros((0, 5), np.float32)})
 
 
 def test_nested_dicts_of_arrays(tmp_path):
@@ -201,22 +201,22 @@ def test_nested_dicts_of_arrays(tmp_path):
         "count": GRID.astype(np.int16),
     }
     for protocol in (3, 4):
-        same(read(tmp_path, pickle.dumps(tree, protocol)), expected)
-    same(read(tmp_path, whole(table({"a": table({"b": array()})}))), {"a/b": GRID})
+        assert_same(read(tmp_path, pickle.dumps(tree, protocol)), expected)
+    assert_same(read(tmp_path, whole(table({"a": table({"b": array()})}))), {"a/b": GRID})
 
 
 def test_npz(tmp_path):
     arrays = {"a": GRID, "b/c": np.array(3), "d": np.asfortranarray(GRID.astype(">f8"))}
     expected = arrays | {"d": GRID.astype(np.float64)}
     for save in (np.savez, np.savez_compressed):
-        same(read(tmp_path, npz(save, **arrays)), expected)
+        assert_same(read(tmp_path, npz(save, **arrays)), expected)
 
 
 def test_safetensors(tmp_path):
     arrays = {"a": GRID, "b": np.array([1, 2]), "c": np.array([True]), "h": GRID.astype(np.float16)}
-    same(read(tmp_path, save_safetensors(arrays)), arrays)
+    assert_same(read(tmp_path, save_safetensors(arrays)), arrays)
     brain = safetensors_of('{"x":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}', b"\x80?@\xc0")
-    same(read(tmp_path, brain), {"x": np.array([1, -3], np.float32)})
+    assert_same(read(tmp_path, brain), {"x": np.array([1, -3], np.float32)})
 
 
 def safetensors_of(header, data):
@@ -310,7 +310,7 @@ def test_sizes_of_storages(size, tmp_path):
     if -(2**63) <= size < 2**63:
         claimed = legacy(body, [("0", size, BYTES)])
         if size == 23:  # what follows is not looked at, as PyTorch does not
-            same(read(tmp_path, claimed), {"a": GRID[0, :1]})
+            assert_same(read(tmp_path, claimed), {"a": GRID[0, :1]})
         else:
             assert "corrupt" in refused(tmp_path, claimed)
 
@@ -362,7 +362,7 @@ def test_sizes_that_a_header_claims(tmp_path):
         assert "corrupt" in refused(tmp_path, whole(claim + b"abc"))
     # Memory for that many entries is what the C unpickler would take.
     memo = table({"a": tensor()}) + b"r" + struct.pack("<I", 2**32 - 1)
-    same(read(tmp_path, legacy(memo)), {"a": GRID})
+    assert_same(read(tmp_path, legacy(memo)), {"a": GRID})
 
 
 def test_what_grows_is_refused(tmp_path):
@@ -395,7 +395,7 @@ def test_more_than_is_read(tmp_path, monkeypatch):
             if count == 5:
                 assert "are larger than" in refused(tmp_path, content)
             else:
-                same(read(tmp_path, content), dict.fromkeys(names, numbers))
+                assert_same(read(tmp_path, content), dict.fromkeys(names, numbers))
     assert "are larger than" in refused(tmp_path, npz(np.savez_compressed, a=np.zeros(10**7)))
     assert "are larger than" in refused(tmp_path, safetensors_of("{", bytes(10**5)))  # not parsed
     unused = [(str(i), numbers.tobytes()) for i in range(5)]

@@ -177,7 +177,7 @@ def _evaluate_sets(arguments: argparse.Namespace) -> None:
 
     real, real_split = _section("--real", arguments.real, arguments.image_size)
     fake, fake_split = _section("--fake", arguments.fake, arguments.image_size)
-    images, _ = judges.open_examples(fake, fake_split)
+    images = judges.open_examples(fake, fake_split)
     if arguments.samples > images.count:
         raise UserError(
             f"--samples: {arguments.samples:,} is more than the {images.count:,} images of --fake"
@@ -191,9 +191,8 @@ def _evaluate_sets(arguments: argparse.Namespace) -> None:
         **_features(arguments),
     )
     planned = judges.plan(real, asked)
-    judges.check_alike(planned, images)
+    judges.check_alike(planned, asked, images)
     judge = judges.equip(planned, real, asked)
-    judges.check_alike(judge, images)
     trial = evaluation.Trial(judge, parallel.whole_mesh(), images.count)
     print(
         f"\n{images.count:,} images of {_title(images)}, against {judge.reference.count:,} of "

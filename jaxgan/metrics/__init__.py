@@ -90,11 +90,8 @@ def _intra_frechet(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
 
 
 def _kernel(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
-    return {
-        "kernel": kernel.kernel_distance(
-            *map(jnp.asarray, (real.features, fake.features)), scene.key
-        )
-    }
+    features = map(jnp.asarray, (real.features, fake.features))
+    return {"kernel": kernel.kernel_distance(*features, scene.key)}
 
 
 def _score(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
@@ -166,9 +163,13 @@ def _ppl(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
     first, last = (jax.random.normal(key, (count, scene.z_dim)) for key in keys[:2])
     t = jax.random.uniform(keys[2], (count,))
     labels = np.zeros(count, np.int32) if fake.labels is None else fake.labels[:count]
-    generate = Partial(lambda of, *inputs: lpips.to_rgb(of(*inputs)), scene.generate)
+    generate = Partial(_rgb_of, scene.generate)
     ways = scene.perceptual, generate, first, last, t, jnp.asarray(labels)
     return {"ppl": path_length.perceptual_path_length(*ways)}
+
+
+def _rgb_of(generate: Callable[..., Array], *inputs: Array) -> Array:
+    return lpips.to_rgb(generate(*inputs))
 
 
 def _sliced(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:

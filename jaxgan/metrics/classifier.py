@@ -5,6 +5,8 @@ decay: about 91.5 % on Fashion-MNIST's test images after six epochs of all 60,00
 than 64 pixels are first averaged over squares, to at most 64.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ import optax
 from jaxgan.data import to_float
 from jaxgan.errors import UserError
 from jaxgan.models.layers import Conv
-from jaxgan.typing import Array, Float, Int, Params, UInt8
+from jaxgan.typing import Array, Float, Int, Params, PyTree, UInt8
 
 BATCH = 128
 EPOCHS = 6
@@ -55,29 +57,37 @@ def train(
     steps = len(images) // BATCH
     if not steps:
         raise UserError(f"a classifier needs {BATCH} images or more, not {len(images)}")
-    optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, epochs * steps))
     params = classifier.init(jax.random.fold_in(key, 0), to_float(jnp.asarray(images[:1])))
+    carry = params, _optimizer(epochs * steps).init(params)
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    for n in range(epochs):
+        order = jax.random.permutation(jax.random.fold_in(key, n + 1), len(images))
+        order = order[: steps * BATCH].reshape(steps, BATCH)
+        carry = _epoch(classifier, epochs * steps, carry, order, images, labels)
+    return carry[0]
+
+
+def _optimizer(steps: int) -> optax.GradientTransformation:
+    return optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _epoch(
+    classifier: Classifier, steps: int, carry: PyTree, order: Array, images: Array, labels: Array
+) -> PyTree:
+    """(params, the optimiser's state) after the minibatches in `order`, of `steps` in all."""
 
     def loss(params: Params, batch: Array, targets: Array) -> Array:
         _, logits = classifier.apply(params, to_float(batch))
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
 
-    @jax.jit
-    def epoch(carry, order, images, labels):  # arguments, not constants of the program
-        def step(carry, chosen):
-            params, opt = carry
-            gradients = jax.grad(loss)(params, images[chosen], labels[chosen])
-            updates, opt = optimizer.update(gradients, opt, params)
-            return (optax.apply_updates(params, updates), opt), None
+    def step(carry: PyTree, chosen: Array) -> tuple[PyTree, None]:
+        params, opt = carry
+        gradients = jax.grad(loss)(params, images[chosen], labels[chosen])
+        updates, opt = _optimizer(steps).update(gradients, opt, params)
+        return (optax.apply_updates(params, updates), opt), None
 
-        return jax.lax.scan(step, carry, order)[0]
-
-    carry = params, optimizer.init(params)
-    images, labels = jnp.asarray(images), jnp.asarray(labels)
-    for n in range(epochs):
-        order = jax.random.permutation(jax.random.fold_in(key, n + 1), len(images))
-        carry = epoch(carry, order[: steps * BATCH].reshape(steps, BATCH), images, labels)
-    return carry[0]
+    return jax.lax.scan(step, carry, order)[0]
 
 
 def accuracy(
@@ -87,13 +97,12 @@ def accuracy(
     labels: Int[np.ndarray, " n"],
 ) -> float:
     """The share of the images that it is right on."""
-
-    @jax.jit
-    def classes(params: Params, images: Array) -> Array:
-        _, logits = classifier.apply(params, to_float(images))
-        return jnp.argmax(jnp.asarray(logits), -1)
-
-    chunks = [
-        np.asarray(classes(params, images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)
-    ]
+    starts = range(0, len(images), CHUNK)
+    chunks = [np.asarray(_classes(classifier, params, images[i : i + CHUNK])) for i in starts]
     return float(np.mean(np.concatenate(chunks) == labels))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _classes(classifier: Classifier, params: Params, images: Array) -> Array:
+    _, logits = classifier.apply(params, to_float(images))
+    return jnp.argmax(jnp.asarray(logits), -1)

@@ -18,7 +18,6 @@ from jaxgan.metrics.networks import vgg16
 from jaxgan.typing import Array, Float, Params
 
 EPSILON = 1e-10  # beside the norm
-CHUNK = 16  # pairs at once: of 224 pixels a layer takes 0.4 GB
 
 
 @jax.jit

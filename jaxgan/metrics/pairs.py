@@ -47,7 +47,7 @@ def mean_over_pairs(
     key: Key[Array, ""],
     labels: Int[np.ndarray, " n"] | None = None,
     pairs: int = 1000,
-    chunk: int = 16,
+    chunk: int = 16,  # of 224 pixels a layer of VGG16 takes 0.4 GB
 ) -> Estimate:
     """The mean of `compare`, of images in [-1, 1], over random pairs; see random_pairs.
 
