@@ -157,8 +157,7 @@ def _of_channels(grey: Network) -> Network:
     def classes(outputs: Outputs) -> Array:
         logits = jnp.asarray(outputs.logits)
         base = logits.shape[-1] // 3
-        digits = jnp.argmax(logits.reshape(-1, 3, base), -1)
-        return (digits[:, 0] * base + digits[:, 1]) * base + digits[:, 2]
+        return data.of_triple(jnp.argmax(logits.reshape(-1, 3, base), -1), base)
 
     protocol = {**grey.protocol, "channels": "each by itself, features side by side"}
     return grey._replace(apply=apply, protocol=protocol, classes=classes, has_logits=False)

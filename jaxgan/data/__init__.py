@@ -4,7 +4,7 @@ from jaxgan.data.feed import Feed, ahead, make_feed
 from jaxgan.data.idx import load_idx
 from jaxgan.data.pipeline import indices, to_float, to_uint8
 from jaxgan.data.sources import DATASETS, Dataset, Prepared, directory_of, load, open_set
-from jaxgan.data.toys import TOYS, Stacked, Toy
+from jaxgan.data.toys import TOYS, Stacked, Toy, of_triple
 
 __all__ = [
     "DATASETS",
@@ -20,6 +20,7 @@ __all__ = [
     "load",
     "load_idx",
     "make_feed",
+    "of_triple",
     "open_set",
     "to_float",
     "to_uint8",

@@ -72,11 +72,15 @@ class Stacked:
         return (*self.images.shape[1:], 3)
 
     @property
+    def base(self) -> int:
+        """Classes of the grey set."""
+        return round(len(self.class_names) ** (1 / 3))
+
+    @property
     def shares(self) -> Float[np.ndarray, " n"]:
         """Of each class among triples; they are unequal where the grey set's are."""
         assert self.labels is not None
-        base = round(len(self.class_names) ** (1 / 3))
-        of_grey = np.bincount(self.labels, minlength=base) / len(self.labels)
+        of_grey = np.bincount(self.labels, minlength=self.base) / len(self.labels)
         return np.einsum("i,j,k->ijk", of_grey, of_grey, of_grey).ravel()
 
     def drawn(
@@ -85,17 +89,13 @@ class Stacked:
         """The same `count` triples always, and their labels."""
         chosen = np.random.Philox(key=0).random_raw(3 * count).reshape(count, 3) % len(self.images)
         images = np.moveaxis(self.images[chosen], 1, -1)
-        if self.labels is None:
-            return images, None
-        base = round(len(self.class_names) ** (1 / 3))
-        return images, self.labels[chosen] @ np.array([base * base, base, 1], np.int32)
+        return images, None if self.labels is None else of_triple(self.labels[chosen], self.base)
 
     def feed(self, flip: bool, seed: int, minibatches: int, batch_size: int, **_: Any) -> Feed:
         """Fresh triples in every minibatch; the grey images lie on the device."""
         resident = {"image": self.images.reshape(len(self.images), -1)}  # rows: see feed.py
         if self.labels is not None:
             resident["label"] = self.labels
-        base = round(len(self.class_names) ** (1 / 3))
 
         def batch(key, resident, inputs):
             shape = (minibatches, batch_size, 3)
@@ -105,11 +105,15 @@ class Stacked:
             images = channels.reshape(minibatches, batch_size, *self.shape)
             fresh = {"image": mirror(flip_key, images) if flip else images}
             if "label" in resident:
-                digits = resident["label"][chosen]
-                fresh["label"] = (digits[..., 0] * base + digits[..., 1]) * base + digits[..., 2]
+                fresh["label"] = of_triple(resident["label"][chosen], self.base)
             return fresh
 
         return Feed(seed=seed, resident=resident, fetch=lambda step, count: {}, batch=batch)
+
+
+def of_triple(labels: Any, base: int) -> Any:
+    """The class of three grey images of `base` classes: of integers ... 3, numpy's or JAX's, ..."""
+    return (labels[..., 0] * base + labels[..., 1]) * base + labels[..., 2]
 
 
 def stacked(

@@ -1,0 +1,90 @@
+"""Feature networks by name: which file, with what checksum, and how images reach them."""
+
+import functools
+import http.server
+import json
+import threading
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import evaluation
+from jaxgan import weights as files
+from jaxgan.data import download
+from jaxgan.errors import UserError
+from jaxgan.metrics import METRICS
+from jaxgan.metrics.networks import INCEPTION, PRETRAINED, Network, efficientnet, load, prepared
+from tests.golden import weights
+
+SHAPES = json.loads((Path(__file__).parent / "golden" / "efficientnet.json").read_text())["shapes"]
+NAME = "efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Made-up weights, and their SHA-256."""
+    path = tmp_path_factory.mktemp("weights") / "made_up.safetensors"
+    files.write_tensors(path, weights.tensors(SHAPES))
+    return path, download.sha256(path)
+
+
+def test_a_network_with_the_users_weights(file, tmp_path):
+    path, sha256 = file
+    network = load(NAME, str(path), sha256.upper(), "", tmp_path)
+    assert network.protocol == {
+        "features": NAME, "weights_sha256": sha256, "resize": "pil_bicubic to 224"
+    }  # fmt: skip
+    assert network.has_logits and not network.is_inception
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1)).astype(np.uint8)
+    rgb = prepared(jnp.asarray(np.repeat(images, 3, -1)), 224, "pil_bicubic")
+    assert 0 == rgb.min() < rgb.max() == 255  # what overshoots is clipped
+    found = network.apply(network.params, jnp.asarray(images))  # grey ones count as three channels
+    expected = efficientnet.apply(network.params, rgb)
+    np.testing.assert_allclose(found.features, expected.features, rtol=1e-4, atol=1e-5)
+    other = load(NAME, str(path), "", "tf1_bilinear", tmp_path).protocol
+    assert other["resize"] == "tf1_bilinear to 224"
+
+
+def test_other_files_are_refused(file, tmp_path):
+    path, sha256 = file
+    with pytest.raises(UserError, match=f"its SHA-256 is {sha256}, it should be {'0' * 64}"):
+        load(NAME, str(path), "0" * 64, "", tmp_path)
+    with pytest.raises(UserError, match=r"made_up.safetensors: weights: there is no tensor"):
+        load("inception_v3_fid", str(path), "", "", tmp_path)
+    with pytest.raises(UserError, match=r"features: there is no 'vgg'.*did you mean 'vgg16'"):
+        load("vgg", "", "", "", tmp_path)
+
+
+def test_weights_of_a_url_are_fetched_once(file, tmp_path, monkeypatch):
+    path, sha256 = file
+    monkeypatch.setenv("no_proxy", "*")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=path.parent)
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://localhost:{server.server_address[1]}/made_up.safetensors?a=b"
+        try:
+            first = load(NAME, url, sha256, "", tmp_path)
+            with pytest.raises(UserError, match=r"cannot be downloaded.*name the file as the weig"):
+                load(NAME, url, "0" * 64, "", tmp_path)
+        finally:
+            server.shutdown()
+            thread.join()
+    again = load(NAME, url, sha256, "", tmp_path)  # nobody is there any more
+    assert first.protocol == again.protocol
+
+
+def test_nothing_but_inceptions_distance_is_a_fid():
+    def called(network):
+        of_set = evaluation.Examples(0, 0, (), (), lambda numbers: (numbers, None), {})
+        judge = evaluation.Judge(tuple(METRICS), of_set, None, {"features": network}, None, Path())
+        return {name for name in judge.directions if name in ("fid", "intra_fid", "kid", "is")}
+
+    other = Network(lambda params, images: None, {}, {})
+    assert called(other) == set()
+    assert called(other._replace(is_inception=True)) == {"fid", "intra_fid", "kid", "is"}
+    assert PRETRAINED["inception_v3_fid"].weights is INCEPTION
+    assert INCEPTION.sha256.startswith("6726825d") and "6726825d" in INCEPTION.name
