@@ -1,12 +1,13 @@
 """FID's cost beside torch-fidelity's: InceptionV3's features, and the Fréchet distance alone.
 
-    python benchmarks/metrics.py --torch PYTHON_WITH_TORCH_FIDELITY [--images 10000] [--batch 64]
+    python benchmarks/metrics.py --torch PYTHON_WITH_TORCH_FIDELITY [--images 10000] [--batch 50]
 
 Both sides run in processes of their own, with the same made-up weights (tests/golden/weights.py)
 and the same random uint8 images of 32 x 32 pixels, which each resizes to 299, and take turns of 500
 images, so that what else the machine does falls on both. Time is that of the work, without loading
 and compiling; memory is the largest that a process has had. The distance is of 10,000 random
-features in 2,048 dimensions against as many others, means and covariances included.
+features in 2,048 dimensions against as many others, means and covariances included. Each side takes
+the GPU where it has one.
 """
 
 import argparse
@@ -40,10 +41,10 @@ def jaxgan_side(batch: int):
     """(images -> features, features a and b -> distance)"""
     import jax
     import jax.numpy as jnp
+    import weights
 
     from jaxgan.metrics.frechet import frechet, join, moments
     from jaxgan.metrics.networks import inception, prepared
-    from tests.golden import weights
 
     shapes = json.loads((ROOT / "tests/golden/inception.json").read_text())["shapes"]
     params = jax.device_put(inception.convert(weights.tensors(shapes)))
@@ -55,7 +56,8 @@ def jaxgan_side(batch: int):
     def extract(images):
         chunks = [images[i : i + batch] for i in range(0, len(images), batch)]
         filled = [np.resize(each, (batch, *each.shape[1:])) for each in chunks]
-        return np.concatenate([np.asarray(apply(params, jnp.asarray(x))) for x in filled])
+        found = np.concatenate([np.asarray(apply(params, jnp.asarray(x))) for x in filled])
+        return found[: len(images)]
 
     def distance(a, b):
         totals = []
@@ -74,22 +76,22 @@ def torch_side(batch: int):
     import tempfile
 
     import torch
+    import weights
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
-    sys.path.insert(0, str(ROOT / "tests/golden"))
-    import weights
-
     shapes = json.loads((ROOT / "tests/golden/inception.json").read_text())["shapes"]
     state = {k: torch.tensor(v) for k, v in weights.tensors(shapes).items()}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.allow_tf32 = False  # jaxgan's side is of float32, too
     with tempfile.NamedTemporaryFile() as file:
         torch.save(state, file.name)
-        network = FeatureExtractorInceptionV3("inception", ["2048"], file.name).eval()
+        network = FeatureExtractorInceptionV3("inception", ["2048"], file.name).eval().to(device)
 
     def extract(images):
         chunks = torch.tensor(images).permute(0, 3, 1, 2).contiguous().split(batch)
         with torch.no_grad():
-            return torch.cat([network(each)[0] for each in chunks]).numpy()
+            return torch.cat([network(each.to(device))[0].cpu() for each in chunks]).numpy()
 
     def distance(a, b):
         a, b = (fid_features_to_statistics(torch.from_numpy(each)) for each in (a, b))
@@ -120,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", required=True, help="a Python that has torch and torch-fidelity")
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -164,5 +166,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests/golden")]
     main()

@@ -23,6 +23,7 @@ from typing import Any
 from jaxgan.cli.sample import add_statistics, add_step
 from jaxgan.errors import UserError
 
+MIXTURES = ("ring", "grid", "stacked")  # sets whose modes can be counted
 FEATURES = ("classifier", "vgg16", "efficientnet_lite0", "inception_v3_fid", "dinov2_vitl14")
 
 
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="NAME,NAME,...",
-        help="default: frechet,kernel,prdc, of classes also accuracy,diversity, of points "
-        "modes,sliced_wasserstein; a name that is none lists all",
+        help="default: frechet,kernel,prdc, of classes also accuracy,diversity, of mixtures modes, "
+        "of points prdc,sliced_wasserstein; a name that is none lists all",
     )
     parser.add_argument(
         "--samples", type=int, default=0, help="images a seed (default: as many as real ones)"
@@ -164,11 +165,12 @@ def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
 
 
 def _usual(config) -> str:
-    """The metrics for which none are named."""
-    if len(config.derived.image_shape) == 1:
-        return "prdc,sliced_wasserstein" + (",modes" if config.derived.class_names else "")
-    of_classes = ",accuracy,diversity" if config.derived.num_classes else ""
-    return "frechet,kernel,prdc" + of_classes
+    """The metrics where none are named."""
+    of_points = len(config.derived.image_shape) == 1
+    names = "prdc,sliced_wasserstein" if of_points else "frechet,kernel,prdc"
+    if config.data.name.startswith(MIXTURES):
+        names += ",modes"
+    return names + (",accuracy,diversity" if config.derived.num_classes and not of_points else "")
 
 
 def _evaluate_sets(arguments: argparse.Namespace) -> None:
