@@ -3,14 +3,16 @@
 import functools
 import http.server
 import json
+import re
 import threading
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import evaluation
+from jaxgan import evaluation, judges
 from jaxgan import weights as files
 from jaxgan.data import download
 from jaxgan.errors import UserError
@@ -18,7 +20,8 @@ from jaxgan.metrics import METRICS
 from jaxgan.metrics.networks import INCEPTION, PRETRAINED, Network, efficientnet, load, prepared
 from tests.golden import weights
 
-SHAPES = json.loads((Path(__file__).parent / "golden" / "efficientnet.json").read_text())["shapes"]
+GOLDEN = Path(__file__).parent / "golden"
+SHAPES = json.loads((GOLDEN / "efficientnet.json").read_text())["shapes"]
 NAME = "efficientnet_lite0"
 
 
@@ -75,6 +78,29 @@ def test_weights_of_a_url_are_fetched_once(file, tmp_path, monkeypatch):
             thread.join()
     again = load(NAME, url, sha256, "", tmp_path)  # nobody is there any more
     assert first.protocol == again.protocol
+
+
+@pytest.mark.parametrize("name", ["classifier", *PRETRAINED])
+def test_accelerators_compute_features_in_float32(name, tmp_path):
+    """Left to themselves a TPU would multiply in bfloat16, and a GPU in TF32."""
+    if name == "classifier":
+        section = {"name": "fashion_mnist_mini", "dir": "", "path": "", "split": "train"}
+        section["image_size"] = 0
+        opened = judges.open_examples(section, "test[:9]").opened
+        network = judges.classifier_of(section, opened, tmp_path)
+        lowered = jax.jit(network.apply).trace(network.params, np.zeros((2, 28, 28, 1), np.uint8))
+    else:
+        golden = "dinov2" if name.startswith("dino") else name.split("_")[0]
+        shapes = json.loads((GOLDEN / f"{golden}.json").read_text())
+        shapes = shapes.get("tiny", shapes)["shapes"]
+        module = PRETRAINED[name].module
+        params = module.convert({k: np.zeros(shape, np.float32) for k, shape in shapes.items()})
+        images = np.zeros((2, module.SIZE, module.SIZE, 3), np.float32)
+        lowered = jax.jit(module.apply).trace(params, images)
+    text = lowered.lower(lowering_platforms=("tpu",)).as_text()
+    products = [line for line in text.splitlines() if re.search(r"dot_general|convolution\(", line)]
+    assert len(products) >= 5
+    assert all(line.count("HIGHEST") == 2 for line in products), products
 
 
 def test_nothing_but_inceptions_distance_is_a_fid():

@@ -104,5 +104,6 @@ def accuracy(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _classes(classifier: Classifier, params: Params, images: Array) -> Array:
-    _, logits = classifier.apply(params, to_float(images))
+    with jax.default_matmul_precision("highest"):
+        _, logits = classifier.apply(params, to_float(images))
     return jnp.argmax(jnp.asarray(logits), -1)

@@ -14,8 +14,8 @@ too, as weights-inception-2015-12-05-6726825d.pth; the names in them are those o
   last layer's weights and stops there, and published scores follow it.
 
 On CPU the network is faster for 1 x 1 and strided convolutions as matrix products, for maxima of
-shifted images in place of XLA's windows, and for a few images at a time, which also take less memory:
-by 12, 5, 12 and 9 % (jax 0.10.2, two cores).
+shifted images in place of XLA's windows, and for a few images at a time, which also take less
+memory: by 12, 5, 12 and 9 % (jax 0.10.2, two cores).
 """
 
 from collections.abc import Callable, Mapping
