@@ -6,7 +6,7 @@ The penalty of WGAN-GP around real images instead of between real and generated 
 noise of up to half the images' standard deviation, as in the authors' code, with the loss that does
 not saturate, on the DCGAN of dcgan.py without BatchNorm in the discriminator.
 
-Expected on two CPU cores: three to four minutes; coverage 63.9 % (one seed, RESULTS.md).
+Expected on two CPU cores: three to four minutes; coverage 61.9 ± 0.5 % (three seeds, RESULTS.md).
 """
 
 from configs import dcgan

@@ -9,9 +9,9 @@ that looks five updates of the discriminator ahead. Both learning rates are 1e-3
 the generator; with its 1e-4 for the discriminator points were still scattered after
 10,000 steps. The ring is PacGAN's, with all eight modes (the notebook's has seven, one twice).
 
-Expected on two CPU cores, beside other work: three minutes; all eight modes, 85.8 % of points
-within three standard deviations of one, reverse KL 0.002. At these rates the plain GAN of the
-second command does as well (87.6 %, 0.001) in half a minute (one seed, RESULTS.md).
+Expected on two CPU cores, beside other work: three minutes; all eight modes, 85.0 ± 0.5 % of
+points within three standard deviations of one, reverse KL 0.003. At these rates the plain GAN of
+the second command does as well (86.1 ± 1.3 %, 0.003) in half a minute (three seeds, RESULTS.md).
 """
 
 from configs import default

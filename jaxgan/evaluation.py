@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from jaxgan import data, parallel, writer
 from jaxgan.errors import UserError
-from jaxgan.metrics import INCEPTION, METRICS, SETTINGS, Estimate, Moments, Scene, Seen
+from jaxgan.metrics import INCEPTION, METRICS, SETTINGS, Estimate, Moments, Scene, Seen, Spectra
 from jaxgan.metrics.frechet import join, moments
 from jaxgan.metrics.networks import LPIPS_VGG16, Network
 from jaxgan.metrics.networks.outputs import Outputs
@@ -281,7 +281,9 @@ class Trial:
 
 def number(value: Any) -> float:
     """A value as one number: an estimate's mean, the mean over those classes that have a value."""
-    values = np.asarray(value.mean if isinstance(value, Estimate) else value, np.float64)
+    if isinstance(value, Estimate | Spectra):
+        value = value[0]
+    values = np.asarray(value, np.float64)
     there = values[np.isfinite(values)]
     return float(there.mean()) if there.size else math.nan
 
@@ -303,6 +305,10 @@ def summary(found: Sequence[dict[str, Any]], class_names: Sequence[str]) -> dict
             errors = [_known(each[name].error) for each in found]
             entry["error_of_each_seed"] = errors
             entry["standard_error"] = errors[0] if len(values) == 1 else entry["standard_error"]
+        elif isinstance(first, Spectra):
+            for of in ("real", "fake"):
+                curves = [getattr(each[name], of) for each in found]
+                entry[f"decibels_{of}"] = np.mean(curves, 0).tolist()
         elif np.ndim(first):
             means = np.mean([np.asarray(each[name], np.float64) for each in found], 0)
             entry["of_each_class"] = dict(zip(class_names, map(_known, means), strict=True))

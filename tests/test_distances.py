@@ -16,7 +16,7 @@ from jaxgan.metrics.kernel import kernel_distance, squared_discrepancy
 from jaxgan.metrics.neighbours import held, nearest
 from jaxgan.metrics.parzen import log_likelihood
 from jaxgan.metrics.score import classifier_score
-from jaxgan.metrics.spectrum import power_spectrum, spectral_distance
+from jaxgan.metrics.spectrum import compare, power_spectrum
 from jaxgan.metrics.ssim import ms_ssim
 from tests.golden import features
 
@@ -242,10 +242,14 @@ def test_a_checkerboard_is_far_in_the_spectrum():
     images = jnp.float32(random(18).normal(size=(50, 16, 16, 1)))
     board = jnp.float32(np.indices((16, 16)).sum(0) % 2 * 2 - 1).reshape(1, 16, 16, 1)
     near, far = (
-        spectral_distance(*map(power_spectrum, (images[:25], images[25:] + amount * board)))
+        compare(*map(power_spectrum, (images[:25], images[25:] + amount * board)))
         for amount in (0.0, 2.0)
     )
-    assert near < 1 < 5 < far  # dB
+    assert near.distance < 1 < 5 < far.distance  # dB
+    np.testing.assert_allclose(far.real, near.real, rtol=1e-5)
+    assert np.argmax(far.fake - far.real) == 11  # the corner
+    gap = np.sqrt(np.mean((np.asarray(far.fake) - np.asarray(far.real)) ** 2))
+    np.testing.assert_allclose(far.distance, gap, rtol=1e-5)
 
 
 def test_ms_ssim_by_hand():

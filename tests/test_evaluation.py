@@ -269,7 +269,7 @@ def entries(path):
 def test_evaluate_writes_what_it_prints(run, cache, tmp_path, capsys):
     file = run / "evaluation.json"
     usual = "--workdir", run, "--samples", 60, "--split", "test[:200]"
-    assert evaluate(*usual, "--metrics", "frechet,prdc,accuracy", "--seeds", 2) == 0
+    assert evaluate(*usual, "--metrics", "frechet,prdc,accuracy,spectrum", "--seeds", 2) == 0
     printed = capsys.readouterr().out
     (entry,) = entries(file)
     assert (entry["step"], entry["samples"], entry["sample_seeds"]) == (4, 60, 2)
@@ -280,11 +280,15 @@ def test_evaluate_writes_what_it_prints(run, cache, tmp_path, capsys):
     assert len(protocol["features"]["weights_sha256"]) == 64
     samples, training = entry["figures"].values()
     assert set(samples) == {
-        "frechet", "precision", "recall", "density", "coverage", "accuracy"
+        "frechet", "precision", "recall", "density", "coverage", "accuracy", "spectrum"
     }  # fmt: skip
     assert (
         samples["accuracy"]["of_each_class"].keys() == training["accuracy"]["of_each_class"].keys()
     )
+    curves = [np.array(samples["spectrum"][f"decibels_{of}"]) for of in ("real", "fake")]
+    assert curves[0].shape == (21,)  # radii of 28 x 28 pixels
+    gap = np.sqrt(np.mean((curves[1] - curves[0]) ** 2))
+    np.testing.assert_allclose(gap, samples["spectrum"]["value"], rtol=0.05)
     assert training["coverage"]["value"] > 0.5 > samples["coverage"]["value"]
     values = samples["frechet"]["of_each_seed"]
     np.testing.assert_allclose(samples["frechet"]["value"], np.mean(values))
@@ -295,12 +299,20 @@ def test_evaluate_writes_what_it_prints(run, cache, tmp_path, capsys):
     assert row.endswith("less is better") and "60 training images" in printed
     assert "Trouser" in printed and str(file) in printed
     # The same once more takes its place, another protocol stands beside it.
-    assert evaluate(*usual, "--metrics", "frechet,prdc,accuracy", "--seeds", 2) == 0
+    assert evaluate(*usual, "--metrics", "frechet,prdc,accuracy,spectrum", "--seeds", 2) == 0
     assert entries(file) == [entry]
     assert evaluate(*usual, "--metrics", "frechet", "--seeds", 1, "--statistics", "batch") == 0
     both = entries(file)
     assert both[0] == entry and both[1]["statistics"] == "batch"
     assert both[1]["figures"]["samples"]["frechet"]["standard_error"] is None
+
+
+def test_the_modes_of_a_mixture_are_counted_unasked(cache, tmp_path, capsys):
+    settings = config.tiny(config.load("configs/ring.py", []))
+    assert loop.train(settings, tmp_path / "ring") == 0
+    assert evaluate("--workdir", tmp_path / "ring", "--samples", 40, "--seeds", 1) == 0
+    (entry,) = entries(tmp_path / "ring" / "evaluation.json")
+    assert {"modes", "reverse_kl", "coverage"} <= entry["figures"]["samples"].keys()
 
 
 def test_two_sets_are_compared_without_a_run(cache, tmp_path, capsys):

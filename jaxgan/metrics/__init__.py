@@ -2,9 +2,10 @@
 
 A metric says what it must see of them, and what its values are: the key is the value's name, the
 number 1 where more is better, -1 where less is, 0 where neither is. A value is a number, a number
-for each class, or an Estimate with the error of its own subsets. Settings are those of the papers,
-so that one name is one protocol; SETTINGS has them for the record. One k serves all four of `prdc`,
-the 5 of Naeem et al.; Kynkäänniemi et al. take 3 for precision and recall.
+for each class, an Estimate with the error of its own subsets, or Spectra with a distance and two
+curves. Settings are those of the papers, so that one name is one protocol; SETTINGS has them for
+the record. One k serves all four of `prdc`, the 5 of Naeem et al.; Kynkäänniemi et al. take 3 for
+precision and recall.
 """
 
 import math
@@ -36,6 +37,7 @@ from jaxgan.metrics import (
 )
 from jaxgan.metrics.frechet import Moments
 from jaxgan.metrics.kernel import Estimate
+from jaxgan.metrics.spectrum import Spectra
 from jaxgan.typing import Array, Key, PyTree
 
 NEIGHBOURS = 5
@@ -180,7 +182,7 @@ def _sliced(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
 
 def _spectrum(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
     spectra = [jnp.asarray(_of_pixels(_spectra, each)) for each in (real, fake)]
-    return {"spectrum": spectrum.spectral_distance(*spectra)}
+    return {"spectrum": spectrum.compare(*spectra)}
 
 
 def _parzen(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
@@ -297,5 +299,6 @@ __all__ = [
     "Moments",
     "Scene",
     "Seen",
+    "Spectra",
     "metrics_of",
 ]

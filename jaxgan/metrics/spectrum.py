@@ -3,6 +3,8 @@
 Durall et al., CVPR 2020 (https://arxiv.org/abs/2003.01826), "Watch your up-convolution".
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,8 +29,16 @@ def power_spectrum(images: Float[Array, "b h w c"]) -> Float[Array, "b r"]:
     return jnp.matmul(power, jnp.float32(weights), precision="highest")
 
 
+class Spectra(NamedTuple):
+    """Mean spectra in decibels, by radius, and the root mean square of their difference."""
+
+    distance: Float[Array, ""]
+    real: Float[Array, " r"]
+    fake: Float[Array, " r"]
+
+
 @jax.jit
-def spectral_distance(real: Float[Array, "n r"], fake: Float[Array, "m r"]) -> Float[Array, ""]:
-    """The root mean square, over radii, of the difference of the mean spectra in decibels."""
+def compare(real: Float[Array, "n r"], fake: Float[Array, "m r"]) -> Spectra:
     decibels = [10 * jnp.log10(jnp.mean(each, 0) + 1e-12) for each in (real, fake)]
-    return jnp.sqrt(jnp.mean(jnp.square(decibels[0] - decibels[1])))
+    apart = jnp.sqrt(jnp.mean(jnp.square(decibels[0] - decibels[1])))
+    return Spectra(apart, *decibels)
