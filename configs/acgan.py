@@ -5,8 +5,8 @@
 The discriminator also classifies, real and generated images alike, and both players want it to be
 right. Networks, R1 and learning rates are those of cgan.py, so that what differs is the label.
 
-Expected on two CPU cores: three minutes; accuracy 92.0 ± 1.9 %, coverage 59.9 ± 2.0 %
-(three seeds, RESULTS.md).
+Expected: three minutes on two CPU cores; accuracy 92.0 ± 1.9 %, coverage 59.9 ± 2.0 % (three
+seeds on a GPU, RESULTS.md).
 """
 
 from configs import cgan

@@ -6,8 +6,8 @@ The paper's transforms (blitting, geometry, colour) with a probability that rise
 0.6 of the real images' logits are, on balance, positive, by at most 1 in 500 kimg in the paper and
 in 100 here, where training is short. Otherwise diffaug.py.
 
-Expected on two CPU cores, beside other work: eight minutes; accuracy 93.1 ± 0.3 %, coverage of
-500 images 90.8 ± 1.0 % (three seeds, RESULTS.md).
+Expected: eight minutes on two CPU cores, beside other work; accuracy 93.1 ± 0.3 %, coverage of
+500 images 90.8 ± 1.0 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import diffaug

@@ -7,9 +7,10 @@ The label's embedding is joined to z; the discriminator takes it by projection (
 2018) and has R1 (Mescheder et al. 2018) in place of BatchNorm. Without R1 each class fell to a few
 pictures: in a trial of 3,000 steps, to between a quarter and 60 % of the real images' diversity.
 
-Expected on two CPU cores: four to six minutes; Fréchet distance 9.8 ± 0.4 (of training images
+Expected: four to six minutes on two CPU cores; Fréchet distance 9.8 ± 0.4 (of training images
 3.5), a classifier assigns 91.3 ± 0.1 % of samples to the class that was asked for (of real test
-images 91.5 %), and no class is less than 85 % as diverse as real images (three seeds, RESULTS.md).
+images 91.5 %), and no class is less than 85 % as diverse as real images (three seeds on a GPU,
+RESULTS.md).
 """
 
 from configs import default

@@ -6,8 +6,8 @@ The paper's guidelines and its optimiser (Adam, 2e-4, b1 0.5) on 28 x 28 images:
 networks, weights from N(0, 0.02^2), LeakyReLU 0.2. `width` is a quarter of the paper's 128 and the
 batch half of its 128, for two CPU cores.
 
-Expected on two CPU cores: four minutes; sharper pictures than gan_mlp.py's; Fréchet distance
-31.6 ± 0.4, coverage 68.0 ± 0.8 % (three seeds, RESULTS.md).
+Expected: four minutes on two CPU cores; sharper pictures than gan_mlp.py's; Fréchet distance
+31.6 ± 0.4, coverage 68.0 ± 0.8 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import default

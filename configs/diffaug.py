@@ -7,10 +7,10 @@ The discriminator sees translated and partly covered images, real and generated 
 policy for little data; its colour transforms mean little to grey images). On the first 500 images
 of the data set; networks and R1 of cgan.py.
 
-Expected on two CPU cores, beside other work: six minutes; accuracy 95.5 ± 0.5 %, coverage of 500
-images 79.0 ± 1.1 %. At this length R1 does by itself what it is for: without augmentation coverage
-is 93.0 ± 0.3 %. With --config.penalties.r1=0 it is 70.0 ± 0.1 %, and without either 48.4 ± 0.9 %
-(three seeds, RESULTS.md).
+Expected: six minutes on two CPU cores, beside other work; accuracy 95.5 ± 0.5 %, coverage of 500
+images 79.0 ± 1.1 %. At this length R1 does by itself what it is for: without augmentation
+coverage is 93.0 ± 0.3 %. With --config.penalties.r1=0 it is 70.0 ± 0.1 %, and without either
+48.4 ± 0.9 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import cgan

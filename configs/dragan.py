@@ -6,7 +6,8 @@ The penalty of WGAN-GP around real images instead of between real and generated 
 noise of up to half the images' standard deviation, as in the authors' code, with the loss that does
 not saturate, on the DCGAN of dcgan.py without BatchNorm in the discriminator.
 
-Expected on two CPU cores: three to four minutes; coverage 61.9 ± 0.5 % (three seeds, RESULTS.md).
+Expected: three to four minutes on two CPU cores; coverage 61.9 ± 0.5 % (three seeds on a GPU,
+RESULTS.md).
 """
 
 from configs import dcgan

@@ -6,8 +6,8 @@ Fully connected networks, no labels, the generator's loss that does not saturate
 in for the discriminator's maxout and dropout, tanh for the sigmoid, Adam for momentum; the
 generator has BatchNorm.
 
-Expected on two CPU cores: one to two minutes; every kind of clothing, with speckles; Fréchet
-distance 43.2 ± 0.3, coverage 81.3 ± 0.2 % (three seeds, RESULTS.md).
+Expected: one to two minutes on two CPU cores; every kind of clothing, with speckles; Fréchet
+distance 43.2 ± 0.3, coverage 81.3 ± 0.2 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import default

@@ -5,7 +5,8 @@
 The paper's loss with targets 0 and 1 (its equation 9) and its setting b1 = 0.5 of Adam, on the
 DCGAN of dcgan.py in place of the paper's deeper one.
 
-Expected on two CPU cores: three minutes; coverage 62.9 ± 0.8 % (three seeds, RESULTS.md).
+Expected: three minutes on two CPU cores; coverage 62.9 ± 0.8 % (three seeds on a GPU,
+RESULTS.md).
 """
 
 from configs import dcgan

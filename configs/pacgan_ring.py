@@ -8,9 +8,9 @@ The discriminator judges pairs of points. The paper's networks (four hidden laye
 BatchNorm; three maxout layers of 200 units of five pieces), weights of N(0, 0.02^2), batches of 100
 packs, simultaneous updates, Adam at 1e-4 with b1 = 0.8; 20,000 steps of its 400,000.
 
-Expected on two CPU cores: four minutes; all eight modes, 84.5 ± 5.6 % of points within three
-standard deviations of one, reverse KL 0.13 ± 0.07 (three seeds, RESULTS.md; the paper, at 400,000
-steps: 7.9 modes, 95.6 %, 0.07).
+Expected: four minutes on two CPU cores; all eight modes, 84.5 ± 5.6 % of points within three
+standard deviations of one, reverse KL 0.13 ± 0.07 (three seeds on a GPU, RESULTS.md; the paper,
+at 400,000 steps: 7.9 modes, 95.6 %, 0.07).
 """
 
 from configs import default

@@ -6,9 +6,9 @@ The relativistic paired loss with R1 and R2, and the paper's network without nor
 narrow stages of one block, for two CPU cores; schedules as in the paper's presets, over 25,000
 images, at ten times its learning rate. r3gan_cifar10.py is the paper's.
 
-Expected on two CPU cores, beside other work: six minutes; coverage 22.0 ± 1.0 %: 400 steps show
+Expected: six minutes on two CPU cores, beside other work; coverage 22.0 ± 1.0 %: 400 steps show
 that it learns, not what it can. Of 2,000, with schedules five times as long, coverage is
-50.2 ± 6.9 % (three seeds, RESULTS.md).
+50.2 ± 6.9 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import default

@@ -5,8 +5,8 @@
 The data-to-data cross-entropy (D2D-CE) on normalised embeddings, with the paper's margins 0.98 and
 0.02 and its temperature 0.5 and weight 0.5 for CIFAR-10. Otherwise acgan.py.
 
-Expected on two CPU cores, beside other work: seven minutes; accuracy 98.5 ± 0.3 %, coverage
-74.3 ± 0.3 % (three seeds, RESULTS.md).
+Expected: seven minutes on two CPU cores, beside other work; accuracy 98.5 ± 0.3 %, coverage
+74.3 ± 0.3 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import acgan

@@ -5,7 +5,7 @@
 Each image is judged against the mean of the others' logits; as in the paper's RaSGAN with Adam at
 2e-4, b1 = 0.5, on the DCGAN of dcgan.py. --config.loss=relativistic_paired judges pairs (RSGAN).
 
-Expected on two CPU cores: two minutes; coverage 47.0 ± 0.7 % (three seeds, RESULTS.md).
+Expected: two minutes on two CPU cores; coverage 47.0 ± 0.7 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import dcgan

@@ -6,8 +6,10 @@
 The distribution is that of VEEGAN and PacGAN (Lin et al. 2018, https://arxiv.org/abs/1712.04086).
 Networks and optimisers are plain ones, not their protocols'.
 
-Expected on two CPU cores: 20 seconds; samples/ shows the generated points, in colour, on all eight
-Gaussians, with a few on the way from one to the next; the real ones are grey.
+Expected: 20 seconds on two CPU cores; samples/ shows the generated points, in colour, on all
+eight Gaussians, with a few on the way from one to the next; the real ones are grey. 90.4 ± 1.4 %
+of points are within three standard deviations of a mode, reverse KL 0.002 (three seeds on a GPU,
+RESULTS.md).
 """
 
 from configs import default

@@ -7,9 +7,9 @@ Spectral normalisation in both players, self-attention with a gate that begins a
 with b1 = 0 and b2 = 0.9 at twice the paper's two rates (1e-4 and 4e-4), for fewer steps. The
 paper's images have 128 pixels: sagan_imagenet128.py.
 
-Expected on two CPU cores, beside other work: seven minutes; accuracy 46.7 ± 2.6 %, coverage
+Expected: seven minutes on two CPU cores, beside other work; accuracy 46.7 ± 2.6 %, coverage
 29.8 ± 2.0 %: classes are recognisable, not sharp. After 7,500 steps accuracy is 86.5 ± 1.3 %,
-coverage 73.0 ± 1.8 % (three seeds, RESULTS.md).
+coverage 73.0 ± 1.8 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import default

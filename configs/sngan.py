@@ -7,8 +7,8 @@ and b2 = 0.9 and a learning rate that falls to 0, as in the paper. `width` is an
 paper's, its five discriminator updates a step are one, and its 100,000 steps are 2,000, for two CPU
 cores; sngan_cifar10.py is the paper's.
 
-Expected on two CPU cores, beside other work: twelve minutes; coverage 26.2 ± 2.7 %. In 10,000
-steps, with the rate falling as long, it is 66.9 ± 1.2 % (three seeds, RESULTS.md).
+Expected: twelve minutes on two CPU cores, beside other work; coverage 26.2 ± 2.7 %. In 10,000
+steps, with the rate falling as long, it is 66.9 ± 1.2 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import default

@@ -4,8 +4,8 @@
 
 sngan.py with labels: conditional BatchNorm in the generator, a projection in the discriminator.
 
-Expected on two CPU cores, beside other work: eleven minutes; accuracy 65.4 ± 2.2 %, coverage
-34.9 ± 0.9 % (three seeds, RESULTS.md).
+Expected: eleven minutes on two CPU cores, beside other work; accuracy 65.4 ± 2.2 %, coverage
+34.9 ± 0.9 % (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import sngan

@@ -6,8 +6,8 @@ A second classifier learns generated images alone, and the generator wants it to
 the first: what AC-GAN's generator gains by drawing only what is easily classified, it loses there.
 Otherwise acgan.py.
 
-Expected on two CPU cores: three minutes; accuracy 97.6 ± 0.5 %, coverage 68.0 ± 1.0 %
-(three seeds, RESULTS.md).
+Expected: three minutes on two CPU cores; accuracy 97.6 ± 0.5 %, coverage 68.0 ± 1.0 % (three
+seeds on a GPU, RESULTS.md).
 """
 
 from configs import acgan

@@ -9,9 +9,10 @@ that looks five updates of the discriminator ahead. Both learning rates are 1e-3
 the generator; with its 1e-4 for the discriminator points were still scattered after
 10,000 steps. The ring is PacGAN's, with all eight modes (the notebook's has seven, one twice).
 
-Expected on two CPU cores, beside other work: three minutes; all eight modes, 85.0 ± 0.5 % of
+Expected: three minutes on two CPU cores, beside other work; all eight modes, 85.0 ± 0.5 % of
 points within three standard deviations of one, reverse KL 0.003. At these rates the plain GAN of
-the second command does as well (86.1 ± 1.3 %, 0.003) in half a minute (three seeds, RESULTS.md).
+the second command does as well (86.1 ± 1.3 %, 0.003) in half a minute (three seeds on a GPU,
+RESULTS.md).
 """
 
 from configs import default

@@ -6,8 +6,8 @@ Algorithm 1 with the paper's RMSProp, weights of the critic clipped to 0.01 afte
 critic updates a step and batches of 64; on the DCGAN of dcgan.py. For few steps the learning rates
 are 2e-4 (critic) and 1e-3: with the paper's 5e-5 samples were blurs after as many steps.
 
-Expected on two CPU cores, beside other work: five minutes; coverage 35.8 ± 0.6 % (three seeds,
-RESULTS.md).
+Expected: five minutes on two CPU cores, beside other work; coverage 35.8 ± 0.6 % (three seeds on
+a GPU, RESULTS.md).
 """
 
 from configs import dcgan

@@ -6,8 +6,8 @@ Algorithm 1 with the paper's settings: a penalty of weight 10, five critic updat
 with b1 = 0 and b2 = 0.9, batches of 64, and no BatchNorm in the critic; on the DCGAN of dcgan.py.
 For few steps the learning rate is 5e-4: with the paper's 1e-4 samples were blurred after 800.
 
-Expected on two CPU cores, beside other work: eight minutes; coverage 63.7 ± 0.2 % (three seeds,
-RESULTS.md).
+Expected: eight minutes on two CPU cores, beside other work; coverage 63.7 ± 0.2 % (three seeds on
+a GPU, RESULTS.md).
 """
 
 from configs import dcgan

@@ -280,7 +280,7 @@ class Trial:
 
 
 def number(value: Any) -> float:
-    """A value as one number: an estimate's mean, the mean over those classes that have a value."""
+    """As one number: an estimate's mean, spectra's distance, the mean of classes with a value."""
     if isinstance(value, Estimate | Spectra):
         value = value[0]
     values = np.asarray(value, np.float64)
@@ -292,7 +292,7 @@ def summary(found: Sequence[dict[str, Any]], class_names: Sequence[str]) -> dict
     """For each value its mean over sample seeds and the standard error of that; None for nan.
 
     Of one seed the error is that of an Estimate. A class too small for a value has none, and the
-    entry says how many have.
+    entry says how many have. Of Spectra the curves are kept, means over sample seeds.
     """
     entries: dict[str, dict[str, Any]] = {}
     for name, first in found[0].items():

@@ -141,7 +141,12 @@ def _network(tensors: dict[str, np.ndarray], protocol: dict[str, Any]) -> Networ
             return Outputs(*module.apply(params, data.to_float(images)))
 
     accuracy = round(float(tensors["test_accuracy"]), 4)
-    named = {"features": "classifier", **protocol, "classifier_test_accuracy": accuracy}
+    named = {
+        "features": "classifier",
+        "arithmetic": "float32",
+        **protocol,
+        "classifier_test_accuracy": accuracy,
+    }
     return Network(
         apply, params, named, lambda outputs: jnp.argmax(jnp.asarray(outputs.logits), -1)
     )

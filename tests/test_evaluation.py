@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxgan import config, data, evaluation, experiment, judges, loop
+from jaxgan.cli import evaluate as evaluate_command
 from jaxgan.cli.main import main
 from jaxgan.sampler import Sampler
 
@@ -307,12 +309,31 @@ def test_evaluate_writes_what_it_prints(run, cache, tmp_path, capsys):
     assert both[1]["figures"]["samples"]["frechet"]["standard_error"] is None
 
 
-def test_the_modes_of_a_mixture_are_counted_unasked(cache, tmp_path, capsys):
+def test_the_modes_of_a_mixture_are_counted_unasked(cache, tmp_path, compiled_quickly):
     settings = config.tiny(config.load("configs/ring.py", []))
     assert loop.train(settings, tmp_path / "ring") == 0
     assert evaluate("--workdir", tmp_path / "ring", "--samples", 40, "--seeds", 1) == 0
     (entry,) = entries(tmp_path / "ring" / "evaluation.json")
     assert {"modes", "reverse_kl", "coverage"} <= entry["figures"]["samples"].keys()
+
+
+@pytest.mark.parametrize(
+    "name, counted",
+    [
+        ("ring", True),
+        ("grid", True),
+        ("swiss_roll", False),
+        ("stacked_mnist", True),
+        ("stacked:fashion_mnist", True),
+        ("stacked:folder", False),  # which may have no classes
+        ("mnist", False),
+    ],
+)
+def test_modes_are_counted_unasked_of_sets_that_have_some(name, counted):
+    shape = [2] if name in ("ring", "grid", "swiss_roll") else [28, 28, 1]
+    derived = {"image_shape": shape, "num_classes": 0}
+    usual = evaluate_command._usual(ConfigDict({"data": {"name": name}, "derived": derived}))
+    assert ("modes" in usual.split(",")) == counted
 
 
 def test_two_sets_are_compared_without_a_run(cache, tmp_path, capsys):

@@ -16,7 +16,7 @@ from jaxgan import evaluation, judges
 from jaxgan import weights as files
 from jaxgan.data import download
 from jaxgan.errors import UserError
-from jaxgan.metrics import METRICS
+from jaxgan.metrics import METRICS, classifier
 from jaxgan.metrics.networks import INCEPTION, PRETRAINED, Network, efficientnet, load, prepared
 from tests.golden import weights
 
@@ -37,8 +37,11 @@ def test_a_network_with_the_users_weights(file, tmp_path):
     path, sha256 = file
     network = load(NAME, str(path), sha256.upper(), "", tmp_path)
     assert network.protocol == {
-        "features": NAME, "weights_sha256": sha256, "resize": "pil_bicubic to 224"
-    }  # fmt: skip
+        "features": NAME,
+        "arithmetic": "float32",
+        "weights_sha256": sha256,
+        "resize": "pil_bicubic to 224",
+    }
     assert network.has_logits and not network.is_inception
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1)).astype(np.uint8)
     rgb = prepared(jnp.asarray(np.repeat(images, 3, -1)), 224, "pil_bicubic")
@@ -80,26 +83,37 @@ def test_weights_of_a_url_are_fetched_once(file, tmp_path, monkeypatch):
     assert first.protocol == again.protocol
 
 
+def products_of(function, *arguments):
+    """The matrix products and convolutions that a TPU would be asked for."""
+    text = jax.jit(function).trace(*arguments).lower(lowering_platforms=("tpu",)).as_text()
+    return [line for line in text.splitlines() if re.search(r"dot_general|convolution\(", line)]
+
+
 @pytest.mark.parametrize("name", ["classifier", *PRETRAINED])
 def test_accelerators_compute_features_in_float32(name, tmp_path):
     """Left to themselves a TPU would multiply in bfloat16, and a GPU in TF32."""
+    images = np.zeros((2, 28, 28, 1), np.uint8)
     if name == "classifier":
         section = {"name": "fashion_mnist_mini", "dir": "", "path": "", "split": "train"}
         section["image_size"] = 0
         opened = judges.open_examples(section, "test[:9]").opened
         network = judges.classifier_of(section, opened, tmp_path)
-        lowered = jax.jit(network.apply).trace(network.params, np.zeros((2, 28, 28, 1), np.uint8))
+        products = products_of(network.apply, network.params, images)
+        module = classifier.Classifier(10)
+        classes = functools.partial(classifier._classes, module)
+        products += products_of(classes, network.params, images)
     else:
         golden = "dinov2" if name.startswith("dino") else name.split("_")[0]
         shapes = json.loads((GOLDEN / f"{golden}.json").read_text())
         shapes = shapes.get("tiny", shapes)["shapes"]
-        module = PRETRAINED[name].module
-        params = module.convert({k: np.zeros(shape, np.float32) for k, shape in shapes.items()})
-        images = np.zeros((2, module.SIZE, module.SIZE, 3), np.float32)
-        lowered = jax.jit(module.apply).trace(params, images)
-    text = lowered.lower(lowering_platforms=("tpu",)).as_text()
-    products = [line for line in text.splitlines() if re.search(r"dot_general|convolution\(", line)]
-    assert len(products) >= 5
+        kind = PRETRAINED[name]
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+        def apply(params, images):
+            return kind.module.apply(params, prepared(images, kind.module.SIZE, kind.method))
+
+        products = products_of(apply, kind.module.convert(zeros), images)
+    assert len(products) > 8
     assert all(line.count("HIGHEST") == 2 for line in products), products
 
 

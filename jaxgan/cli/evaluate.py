@@ -23,7 +23,8 @@ from typing import Any
 from jaxgan.cli.sample import add_statistics, add_step
 from jaxgan.errors import UserError
 
-MIXTURES = ("ring", "grid", "stacked")  # sets whose modes can be counted
+# Sets whose modes can be counted, by name; a stacked set of others may have no classes.
+MIXTURES = ("ring", "grid", "stacked_mnist", "stacked:mnist", "stacked:fashion_mnist")
 FEATURES = ("classifier", "vgg16", "efficientnet_lite0", "inception_v3_fid", "dinov2_vitl14")
 
 
@@ -117,6 +118,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
+    import jax
+
     from jaxgan import evaluation, experiment, judges, parallel
     from jaxgan.metrics import metrics_of
     from jaxgan.sampler import Sampler
@@ -160,6 +163,7 @@ def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
         "statistics": arguments.statistics,
         "weights": "averaged (EMA)",
         "precision": config.precision,
+        "products": jax.config.jax_default_matmul_precision or "the device's default",
     }
     _add(workdir / "evaluation.json", {**run, **_record(judge, columns)})
 
@@ -168,7 +172,7 @@ def _usual(config) -> str:
     """The metrics where none are named."""
     of_points = len(config.derived.image_shape) == 1
     names = "prdc,sliced_wasserstein" if of_points else "frechet,kernel,prdc"
-    if config.data.name.startswith(MIXTURES):
+    if config.data.name in MIXTURES:
         names += ",modes"
     return names + (",accuracy,diversity" if config.derived.num_classes and not of_points else "")
 

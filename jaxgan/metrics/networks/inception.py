@@ -63,7 +63,10 @@ def convert(tensors: Mapping[str, np.ndarray]) -> Params:
 
 
 def apply(params: Params, images: Float[Array, "b 299 299 3"]) -> Outputs:
-    """2,048 features and 1,008 logits of RGB images in [0, 255]."""
+    """2,048 features and 1,008 logits of RGB images in [0, 255].
+
+    On CPU as many images at a time as divide the batch, eight at most.
+    """
     return lax.platform_dependent(params, images, cpu=_apply_to_parts, default=_apply)
 
 
