@@ -155,6 +155,7 @@ def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
         name = f"{some.count:,} training images"
         columns[name] = evaluation.summary([real], judge.reference.class_names)
     _print(columns, judge.directions)
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     run = {
         "step": int(state.step),
         "samples": trial.samples,
@@ -163,7 +164,7 @@ def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
         "statistics": arguments.statistics,
         "weights": "averaged (EMA)",
         "precision": config.precision,
-        "products": jax.config.jax_default_matmul_precision or "the device's default",
+        "matmul_precision": precision or "the device's own",
     }
     _add(workdir / "evaluation.json", {**run, **_record(judge, columns)})
 
