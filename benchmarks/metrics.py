@@ -6,8 +6,8 @@ Both sides run in processes of their own, with the same made-up weights (tests/g
 and the same random uint8 images of 32 x 32 pixels, which each resizes to 299, and take turns of 500
 images, so that what else the machine does falls on both. Time is that of the work, without loading
 and compiling; memory is the largest that a process has had. The distance is of 10,000 random
-features in 2,048 dimensions against as many others, means and covariances included. Each side takes
-the GPU where it has one.
+features in 2,048 dimensions against as many others, means and covariances included, on the host.
+Networks run on a GPU where there is one.
 """
 
 import argparse

@@ -9,7 +9,7 @@ pictures: in a trial of 3,000 steps, to between a quarter and 60 % of the real i
 
 Expected: four to six minutes on two CPU cores; Fréchet distance 9.8 ± 0.4 (of training images
 3.5), a classifier assigns 91.3 ± 0.1 % of samples to the class that was asked for (of real test
-images 91.5 %), and no class is less than 85 % as diverse as real images (three seeds on a GPU,
+images 91.5 %), and each class is 88 % as diverse as real images or more (three seeds on a GPU,
 RESULTS.md).
 """
 

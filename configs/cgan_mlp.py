@@ -8,7 +8,7 @@ label by projection in the discriminator (Miyato and Koyama 2018): as an input b
 the paper's way and `conditioning="concat"` here, it was obeyed less often at equal steps.
 
 Expected: about two minutes on two CPU cores; Fréchet distance 29.8 ± 0.4, accuracy 89.4 ± 0.2 %,
-and no class less than 89 % as diverse as real images (three seeds on a GPU, RESULTS.md).
+and each class 89 % as diverse as real images or more (three seeds on a GPU, RESULTS.md).
 """
 
 from configs import default

@@ -6,7 +6,7 @@ The conditional contrastive (2C) loss: embeddings of images are drawn to those o
 minibatch and to their label's. Weight and temperature 1 as in the paper. Otherwise acgan.py.
 
 Expected: three minutes on two CPU cores; coverage 62.5 ± 1.7 %, but accuracy 36.9 ± 8.5 %: each
-label has a class of its own, and for about half it is another label's (three seeds on a GPU,
+label has a class of its own, and for six of ten it is another label's (three seeds on a GPU,
 RESULTS.md). Published figures of intra-class distances show the like.
 """
 

@@ -6,8 +6,8 @@
 The authors' notebook: tanh networks of two hidden layers of 128, orthogonal weights of gain 1.4,
 latents of 256 dimensions, batches of 512, Adam with b1 = 0.5, the minimax loss, and a generator
 that looks five updates of the discriminator ahead. Both learning rates are 1e-3, the notebook's for
-the generator; with its 1e-4 for the discriminator points were still scattered after
-10,000 steps. The ring is PacGAN's, with all eight modes (the notebook's has seven, one twice).
+the generator; with its 1e-4 for the discriminator points were still scattered after its 25,000
+steps. The ring is PacGAN's, with all eight modes (the notebook's has seven, one twice).
 
 Expected: three minutes on two CPU cores, beside other work; all eight modes, 85.0 ± 0.5 % of
 points within three standard deviations of one, reverse KL 0.003. At these rates the plain GAN of

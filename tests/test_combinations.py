@@ -86,7 +86,10 @@ def check(loss, name, way):
 
 
 # A sixth of the pairs here, all triples in the slow test: each is a program to compile.
-@pytest.mark.parametrize(("loss", "name", "way"), sorted(set(pairs()), key=str)[2::6])
+SOME = sorted(set(pairs()), key=str)[2::6]
+
+
+@pytest.mark.parametrize(("loss", "name", "way"), SOME)
 def test_pairs_train(loss, name, way):
     check(loss, name, way)
 
@@ -100,8 +103,7 @@ def test_all_of_them_train(loss, name):
 
 
 def test_no_loss_penalty_or_way_is_left_out():
-    seen = set(sorted(set(pairs()), key=str)[2::6])
-    losses, names, ways = (set(each) for each in zip(*seen, strict=True))
+    losses, names, ways = (set(each) for each in zip(*SOME, strict=True))
     assert losses == set(LOSSES) and names == set(PENALTIES) and ways == set(CONDITIONINGS)
     assert len(list(everything())) == len(LOSSES) * len(PENALTIES) * len(CONDITIONINGS)
 

@@ -276,6 +276,7 @@ def test_evaluate_writes_what_it_prints(run, cache, tmp_path, capsys):
     (entry,) = entries(file)
     assert (entry["step"], entry["samples"], entry["sample_seeds"]) == (4, 60, 2)
     assert entry["statistics"] == "running" and entry["weights"] == "averaged (EMA)"
+    assert entry["matmul_precision"] == "the device's own" and "cpu" in entry["device"]
     protocol = entry["protocol"]
     assert protocol["reference"]["split"] == "test[:200]" and protocol["reference"]["count"] == 200
     assert protocol["features"]["classifier_test_accuracy"] > 0.9
@@ -324,7 +325,7 @@ def test_the_modes_of_a_mixture_are_counted_unasked(cache, tmp_path, compiled_qu
         ("grid", True),
         ("swiss_roll", False),
         ("stacked_mnist", True),
-        ("stacked:fashion_mnist", True),
+        ("stacked:fashion_mnist_mini", True),
         ("stacked:folder", False),  # which may have no classes
         ("mnist", False),
     ],

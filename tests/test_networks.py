@@ -108,7 +108,7 @@ def test_accelerators_compute_features_in_float32(name, tmp_path):
         shapes = json.loads((GOLDEN / f"{golden}.json").read_text())
         shapes = shapes.get("tiny", shapes)["shapes"]
         kind = PRETRAINED[name]
-        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        zeros = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
 
         def apply(params, images):
             return kind.module.apply(params, prepared(images, kind.module.SIZE, kind.method))

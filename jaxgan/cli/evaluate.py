@@ -24,7 +24,8 @@ from jaxgan.cli.sample import add_statistics, add_step
 from jaxgan.errors import UserError
 
 # Sets whose modes can be counted, by name; a stacked set of others may have no classes.
-MIXTURES = ("ring", "grid", "stacked_mnist", "stacked:mnist", "stacked:fashion_mnist")
+GREY = ("mnist", "fashion_mnist", "fashion_mnist_mini")
+MIXTURES = ("ring", "grid", "stacked_mnist", *(f"stacked:{name}" for name in GREY))
 FEATURES = ("classifier", "vgg16", "efficientnet_lite0", "inception_v3_fid", "dinov2_vitl14")
 
 
@@ -118,8 +119,6 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
-    import jax
-
     from jaxgan import evaluation, experiment, judges, parallel
     from jaxgan.metrics import metrics_of
     from jaxgan.sampler import Sampler
@@ -155,7 +154,6 @@ def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
         name = f"{some.count:,} training images"
         columns[name] = evaluation.summary([real], judge.reference.class_names)
     _print(columns, judge.directions)
-    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     run = {
         "step": int(state.step),
         "samples": trial.samples,
@@ -164,7 +162,6 @@ def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
         "statistics": arguments.statistics,
         "weights": "averaged (EMA)",
         "precision": config.precision,
-        "matmul_precision": precision or "the device's own",
     }
     _add(workdir / "evaluation.json", {**run, **_record(judge, columns)})
 
@@ -293,7 +290,9 @@ def _record(judge, columns: dict[str, dict]) -> dict[str, Any]:
 
     software = {"jaxgan": jaxgan.__version__, "jax": jax.__version__}
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    return {"figures": columns, "protocol": judge.protocol, "device": device, **software}
+    products = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    hardware = {"device": device, "matmul_precision": products or "the device's own"}
+    return {"figures": columns, "protocol": judge.protocol, **hardware, **software}
 
 
 def _earlier(path: Path) -> list[dict[str, Any]]:

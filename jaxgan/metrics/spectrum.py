@@ -12,6 +12,14 @@ import numpy as np
 from jaxgan.typing import Array, Float
 
 
+class Spectra(NamedTuple):
+    """Mean spectra in decibels, by radius, and the root mean square of their difference."""
+
+    distance: Float[Array, ""]
+    real: Float[Array, " r"]
+    fake: Float[Array, " r"]
+
+
 def power_spectrum(images: Float[Array, "b h w c"]) -> Float[Array, "b r"]:
     """The mean power of each whole radius in frequency, of square images, over channels.
 
@@ -29,16 +37,9 @@ def power_spectrum(images: Float[Array, "b h w c"]) -> Float[Array, "b r"]:
     return jnp.matmul(power, jnp.float32(weights), precision="highest")
 
 
-class Spectra(NamedTuple):
-    """Mean spectra in decibels, by radius, and the root mean square of their difference."""
-
-    distance: Float[Array, ""]
-    real: Float[Array, " r"]
-    fake: Float[Array, " r"]
-
-
 @jax.jit
 def compare(real: Float[Array, "n r"], fake: Float[Array, "m r"]) -> Spectra:
+    """Of power spectra of images; powers far below 1e-12, -120 dB, count as that."""
     decibels = [10 * jnp.log10(jnp.mean(each, 0) + 1e-12) for each in (real, fake)]
     apart = jnp.sqrt(jnp.mean(jnp.square(decibels[0] - decibels[1])))
     return Spectra(apart, *decibels)

@@ -95,8 +95,12 @@ def load(name: str, source: str, sha256: str, method: str, cache: Path) -> Netwo
         return kind.module.apply(params, prepared(images, size, method))
 
     digest = download.sha256(path)
-    protocol = {"features": name, "arithmetic": "float32", "weights_sha256": digest}
-    protocol["resize"] = f"{method} to {size}"
+    protocol = {
+        "features": name,
+        "arithmetic": "float32",
+        "weights_sha256": digest,
+        "resize": f"{method} to {size}",
+    }
     known = digest == INCEPTION.sha256
     return Network(apply, params, protocol, has_logits=kind.has_logits, is_inception=known)
 
