@@ -191,7 +191,7 @@ def _nearest_means(toy: data.Toy) -> Network:
 class Asked:
     """What a user wants to know."""
 
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...]  # (): the usual ones of the set
     samples: int  # 0: as many as there are real images
     labelled: bool  # are the samples of classes that were asked for?
     latent: str = ""  # the generator's; "" where there is none
@@ -237,9 +237,21 @@ def plan(section: Mapping[str, Any], asked: Asked) -> Judge:
     trained = open_examples(section, section["split"]) if asked.training else None
     if trained and trained.identity == reference.identity:
         trained = None
-    judge = Judge(asked.metrics, reference, trained, {}, None, cache)
+    metrics = asked.metrics or _usual(reference, asked.labelled)
+    judge = Judge(metrics, reference, trained, {}, None, cache)
     _refuse(judge, asked)
     return judge
+
+
+def _usual(reference: Examples, labelled: bool) -> tuple[str, ...]:
+    """The metrics where none are named."""
+    of_points = len(reference.shape) == 1
+    names = ["prdc", "sliced_wasserstein"] if of_points else ["frechet", "kernel", "prdc"]
+    if reference.shares is not None:  # a mixture, whose modes can be counted
+        names += ["modes"]
+    if labelled and not of_points:
+        names += ["accuracy", "diversity"]
+    return tuple(names)
 
 
 def plan_of(config: Any) -> Judge:

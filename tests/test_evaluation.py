@@ -12,10 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from jaxgan import config, data, evaluation, experiment, judges, loop
-from jaxgan.cli import evaluate as evaluate_command
 from jaxgan.cli.main import main
 from jaxgan.sampler import Sampler
 
@@ -319,22 +317,18 @@ def test_the_modes_of_a_mixture_are_counted_unasked(cache, tmp_path, compiled_qu
 
 
 @pytest.mark.parametrize(
-    "name, counted",
+    "name, shape, usual",
     [
-        ("ring", True),
-        ("grid", True),
-        ("swiss_roll", False),
-        ("stacked_mnist", True),
-        ("stacked:fashion_mnist_mini", True),
-        ("stacked:folder", False),  # which may have no classes
-        ("mnist", False),
+        ("grid", (2,), "prdc,sliced_wasserstein,modes"),
+        ("swiss_roll", (2,), "prdc,sliced_wasserstein"),
+        ("stacked:fashion_mnist_mini", (28, 28, 3), "frechet,kernel,prdc,modes"),
+        ("fashion_mnist_mini", (28, 28, 1), "frechet,kernel,prdc"),
     ],
 )
-def test_modes_are_counted_unasked_of_sets_that_have_some(name, counted):
-    shape = [2] if name in ("ring", "grid", "swiss_roll") else [28, 28, 1]
-    derived = {"image_shape": shape, "num_classes": 0}
-    usual = evaluate_command._usual(ConfigDict({"data": {"name": name}, "derived": derived}))
-    assert ("modes" in usual.split(",")) == counted
+def test_modes_are_counted_unasked_of_sets_that_have_some(name, shape, usual):
+    planned = judges.plan({**SECTION, "name": name}, judges.Asked((), 100, False))
+    assert planned.reference.shape == shape
+    assert planned.metrics == tuple(usual.split(","))
 
 
 def test_two_sets_are_compared_without_a_run(cache, tmp_path, capsys):

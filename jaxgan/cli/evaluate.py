@@ -23,9 +23,6 @@ from typing import Any
 from jaxgan.cli.sample import add_statistics, add_step
 from jaxgan.errors import UserError
 
-# Sets whose modes can be counted, by name; a stacked set of others may have no classes.
-GREY = ("mnist", "fashion_mnist", "fashion_mnist_mini")
-MIXTURES = ("ring", "grid", "stacked_mnist", *(f"stacked:{name}" for name in GREY))
 FEATURES = ("classifier", "vgg16", "efficientnet_lite0", "inception_v3_fid", "dinov2_vitl14")
 
 
@@ -126,7 +123,7 @@ def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
     config, algorithm, state = experiment.load_run(workdir, arguments.step)
     section, conditional = config.data.to_dict(), bool(config.derived.num_classes)
     asked = judges.Asked(
-        metrics_of(arguments.metrics or _usual(config), "--metrics"),
+        metrics_of(arguments.metrics, "--metrics") if arguments.metrics else (),
         samples=arguments.samples,
         labelled=conditional,
         latent=config.latent,
@@ -164,15 +161,6 @@ def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
         "precision": config.precision,
     }
     _add(workdir / "evaluation.json", {**run, **_record(judge, columns)})
-
-
-def _usual(config) -> str:
-    """The metrics where none are named."""
-    of_points = len(config.derived.image_shape) == 1
-    names = "prdc,sliced_wasserstein" if of_points else "frechet,kernel,prdc"
-    if config.data.name in MIXTURES:
-        names += ",modes"
-    return names + (",accuracy,diversity" if config.derived.num_classes and not of_points else "")
 
 
 def _evaluate_sets(arguments: argparse.Namespace) -> None:
