@@ -137,8 +137,7 @@ def _network(tensors: dict[str, np.ndarray], protocol: dict[str, Any]) -> Networ
     module = classifier.Classifier(rest["Dense_1/bias"].size)
 
     def apply(params: Params, images: Array) -> Outputs:
-        with jax.default_matmul_precision("highest"):  # as on CPU, on a GPU or TPU too
-            return Outputs(*module.apply(params, data.to_float(images)))
+        return Outputs(*module.apply(params, data.to_float(images)))
 
     accuracy = round(float(tensors["test_accuracy"]), 4)
     named = {

@@ -37,10 +37,11 @@ class Classifier(nn.Module):
         if x.shape[1] > LARGEST:
             square = -(-x.shape[1] // LARGEST)
             x = nn.avg_pool(x, (square, square), (square, square))
-        for features in self.features:
-            x = nn.relu(Conv(features, 3, 2, kernel_init=nn.initializers.he_normal())(x))
-        x = nn.relu(nn.Dense(256)(x.reshape(x.shape[0], -1)))
-        return x, nn.Dense(self.num_classes)(x)
+        with jax.default_matmul_precision("highest"):  # float32 on accelerators, as on CPU
+            for features in self.features:
+                x = nn.relu(Conv(features, 3, 2, kernel_init=nn.initializers.he_normal())(x))
+            x = nn.relu(nn.Dense(256)(x.reshape(x.shape[0], -1)))
+            return x, nn.Dense(self.num_classes)(x)
 
 
 def train(
@@ -104,6 +105,5 @@ def accuracy(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _classes(classifier: Classifier, params: Params, images: Array) -> Array:
-    with jax.default_matmul_precision("highest"):
-        _, logits = classifier.apply(params, to_float(images))
+    _, logits = classifier.apply(params, to_float(images))
     return jnp.argmax(jnp.asarray(logits), -1)
