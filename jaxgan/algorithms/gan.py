@@ -130,7 +130,9 @@ class GAN:
         carry = {"discriminator": state.discriminator, "memory": state.memory}
         minibatches = jax.tree.map(lambda x: x[: self.n_critic], batch)
         inputs = minibatches, jnp.arange(self.n_critic)
-        carry, d_metrics = jax.lax.scan(discriminator_update, carry, inputs)
+        # One update alone is no loop: what does not wait for it may run beside it.
+        alone = self.n_critic == 1
+        carry, d_metrics = jax.lax.scan(discriminator_update, carry, inputs, unroll=alone)
         updated = state.replace(**carry)
         last = jax.tree.map(lambda x: x[-1], batch)
         opponents = state if self.simultaneous else updated

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import UserError, lookup
-from jaxgan.ops.conv import Pads, conv, conv_transpose
+from jaxgan.ops.conv import Pads, conv, conv_average_pool, conv_transpose, upsample_conv
 from jaxgan.typing import Array, Float, Int
 
 # Radford et al. 2016, section 3: "All weights were initialized from a zero-centered Normal
@@ -33,12 +33,14 @@ _FIRST_ITERATIONS = 20
 
 
 class Conv(nn.Module):
-    """Convolution with a `size` x `size` kernel; `padding` as in `ops.conv.conv`."""
+    """Convolution with a `size` x `size` kernel; `stride` and `padding` as in `ops.conv.conv`, or a
+    `change` of size: "upsample" before it, "average_pool" after it."""
 
     features: int
     size: int
     stride: int = 1
     padding: int | Pads | None = None
+    change: str = ""
     use_bias: bool = True
     kernel_init: Callable = normal_init
     weight_norm: str = "none"
@@ -47,10 +49,8 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = _weight(self, "kernel", self.kernel_init, shape).astype(x.dtype)
-        if self.size == self.stride == 1 and not self.padding:
-            # One matrix product: on CPU twice as fast, forward and backward.
-            y = x.reshape(-1, x.shape[-1]) @ kernel.reshape(-1, self.features)
-            return _biased(self, y.reshape(*x.shape[:3], -1))
+        if self.change:
+            return _biased(self, CHANGES[self.change](x, kernel))
         return _biased(self, conv(x, kernel, self.stride, self.padding))
 
 
@@ -97,6 +97,9 @@ class Embed(nn.Module):
         shape = (self.num_classes, self.features)
         embedding = _weight(self, "embedding", self.embedding_init, shape)
         return jnp.take(embedding, labels, axis=0)
+
+
+CHANGES: dict[str, Callable] = {"upsample": upsample_conv, "average_pool": conv_average_pool}
 
 
 def _biased(module: Any, x: Array) -> Array:

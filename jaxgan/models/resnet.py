@@ -33,6 +33,7 @@ from jaxgan.models.conditions import condition, with_label_channel
 from jaxgan.models.heads import Head, Logits, Outputs
 from jaxgan.models.layers import Conv, Dense, pyramid
 from jaxgan.models.norms import Condition, normalise
+from jaxgan.ops.conv import average_pool, upsample
 from jaxgan.typing import Array, Float, Int
 
 plain_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
@@ -145,7 +146,7 @@ class UpBlock(nn.Module):
         self, x: Float[Array, "b h w i"], train: bool, given: Condition
     ) -> Float[Array, "b h2 w2 o"]:
         y = nn.relu(normalise(self.norm, x, train, given))
-        y = _conv(self, 3)(upsample(y))
+        y = _conv(self, 3, change="upsample")(y)
         y = nn.relu(normalise(self.norm, y, train, given))
         y = _conv(self, 3)(y)
         return y + upsample(_conv(self, 1)(x))
@@ -167,9 +168,9 @@ class DownBlock(nn.Module):
 
         y = x if self.first else activate(x)
         y = _conv(self, 3, self.features if self.first else x.shape[-1])(y)
-        y = _conv(self, 3)(activate(y))
+        y = _conv(self, 3, change="average_pool" if self.down else "")(activate(y))
         if self.down:
-            x, y = average_pool(x), average_pool(y)
+            x = average_pool(x)
         if self.down or x.shape[-1] != self.features:
             x = _conv(self, 1)(x)
         return x + y
@@ -191,19 +192,7 @@ class ToImage(nn.Module):
         return jnp.tanh(x.astype(jnp.float32))
 
 
-def _conv(block: UpBlock | DownBlock, size: int, features: int = 0) -> Conv:
+def _conv(block: UpBlock | DownBlock, size: int, features: int = 0, change: str = "") -> Conv:
     init = plain_init if size == 1 else branch_init
-    return Conv(features or block.features, size, kernel_init=init, weight_norm=block.weight_norm)
-
-
-def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Twice the size: each pixel becomes 2 x 2."""
-    b, h, w, c = x.shape
-    x = jnp.broadcast_to(x.reshape(b, h, 1, w, 1, c), (b, h, 2, w, 2, c))
-    return x.reshape(b, 2 * h, 2 * w, c)
-
-
-def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Half the size: the means over 2 x 2 pixels."""
-    b, h, w, c = x.shape
-    return jnp.mean(x.reshape(b, h // 2, 2, w // 2, 2, c), (2, 4))
+    features = features or block.features
+    return Conv(features, size, change=change, kernel_init=init, weight_norm=block.weight_norm)
