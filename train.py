@@ -38,6 +38,7 @@ def main() -> int:
 
     from jaxgan import config, loop  # here, so that --help and wrong flags answer at once
 
+    cli.keep_compiled()
     settings = config.load(CONFIG.value, overrides)
     workdir = Path(WORKDIR.value or Path("runs") / Path(CONFIG.value).stem)
     return loop.train(settings, workdir, DRY_RUN.value)

@@ -33,9 +33,9 @@ from jaxgan.errors import UserError
 from jaxgan.evaluation import Judge, digest
 from jaxgan.programs import (
     Programs,
+    costs,
     counts,
     first_nonfinite_leaf,
-    flops_per_step,
     initial_state,
     inputs_of,
 )
@@ -55,9 +55,7 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         if dry_run:
             print(json.dumps(config.to_dict(), indent=2))
             print(summary)
-            gflops = flops_per_step(algorithm, mesh) / 1e9
-            count = "uncounted" if math.isnan(gflops) else f"{gflops:.2f} GFLOP on each device"
-            print(f"one step: {count}, compiled by XLA")
+            print(costs(config, algorithm, dataset, mesh))
             return 0
         judge = judges.plan_of(config) if config.evaluate_every else None
         with (

@@ -1,9 +1,10 @@
-"""What is compiled for a run: the steps, the drawing of its pictures, its evaluation."""
+"""What is compiled for a run: the steps, the drawing of pictures, its evaluation; and the cost."""
 
 import contextlib
 import dataclasses
 import itertools
 import math
+import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxgan import data, evaluation, parallel, writer
 from jaxgan.evaluation import Judge
-from jaxgan.experiment import abstract_state
+from jaxgan.experiment import abstract_state, make_feed
 from jaxgan.sampler import Sampler
 from jaxgan.typing import Metrics, PyTree, UInt8
 
@@ -100,7 +101,7 @@ def compile_call(
     state: PyTree,
     resident: PyTree,
     inputs: PyTree,
-) -> Callable:
+) -> jax.stages.Compiled:
     """`call(state, resident, inputs) -> (state, metrics)`: as many steps as `inputs` is of.
 
     `resident` are the feed's arrays that stay on the devices, `inputs` what the steps take beside
@@ -180,6 +181,33 @@ def make_drawing(
     sample = jax.jit(lambda state: data.to_uint8(algorithm.sample(state, key, labels)))
     images = sample.lower(like).compile()
     return lambda state: writer.grid(np.asarray(images(state)), columns)
+
+
+def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
+    """Two lines: the memory that a call of several steps needs, by its compiled program, and the
+    operations of one step."""
+    feed, count = make_feed(config, algorithm, dataset), min(config.steps_per_call, config.steps)
+    state = abstract_state(algorithm, parallel.replicated(mesh))
+    resident = parallel.place(mesh, feed.resident)
+    inputs = parallel.place(mesh, feed.inputs(0, count), batch_axis=2)
+    begin = time.perf_counter()
+    skip = config.on_nonfinite == "skip"
+    call = compile_call(algorithm, mesh, feed, skip, state, resident, inputs)
+    line = f"{count} steps in one call, compiled in {time.perf_counter() - begin:.1f} s"
+    found = call.memory_analysis()
+    if found:  # a platform may not tell
+        data = sum(
+            math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+            for x in jax.tree.leaves((resident, inputs))
+        )
+        state_size = found.argument_size_in_bytes - data
+        rest = found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes
+        parts = {"state": state_size, "images": data, "what a step computes": rest}
+        listed = ", ".join(f"{size / 2**20:,.1f} of {name}" for name, size in parts.items())
+        line += f": at most {sum(parts.values()) / 2**20:,.1f} MiB on each device ({listed})"
+    gflops = flops_per_step(algorithm, mesh) / 1e9
+    operations = "uncounted" if math.isnan(gflops) else f"{gflops:.2f} GFLOP on each device"
+    return f"{line}\none step: {operations}, compiled by XLA"
 
 
 def flops_per_step(algorithm: Any, mesh: Mesh) -> float:

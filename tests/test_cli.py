@@ -418,3 +418,28 @@ def test_another_machine_with_one_device_draws_the_same(run, tmp_path):
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     np.testing.assert_array_equal(np.load(tmp_path / "other.npy"), images)
+
+
+@pytest.mark.parametrize(
+    "environment, kept",
+    [
+        ({"XDG_CACHE_HOME": "{}/caches"}, "caches/jaxgan/compiled"),
+        ({"HOME": "{}"}, ".cache/jaxgan/compiled"),
+        ({"JAX_COMPILATION_CACHE_DIR": "{}/mine"}, "mine"),
+        ({"JAX_COMPILATION_CACHE_DIR": ""}, None),
+    ],
+)
+def test_compiled_programs_are_kept_where_the_user_wants_them(environment, kept, tmp_path):
+    unset = {"JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"}
+    inherited = {key: value for key, value in os.environ.items() if key not in unset}
+    asked = {key: value.format(tmp_path) for key, value in environment.items()}
+    code = (
+        "from jaxgan import cli; cli.keep_compiled(); import jax\n"
+        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+        "jax.jit(lambda x: x + 1)(1.0)"
+    )
+    for _ in range(2):  # a second start finds what is there
+        subprocess.run([sys.executable, "-c", code], env=inherited | asked, cwd=ROOT, check=True)
+    programs = [path for path in tmp_path.rglob("jit*") if path.is_file()]
+    assert all(kept and path.is_relative_to(tmp_path / kept) for path in programs)
+    assert bool(programs) == bool(kept)

@@ -1,8 +1,12 @@
 """The command line. `python -m jaxgan VERB`; what it shares with train.py is here."""
 
+import hashlib
 import itertools
+import os
+import platform
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from jaxgan.errors import UserError
 
@@ -42,3 +46,23 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
         else:
             overrides.append("=".join([name.removeprefix(prefix), *itertools.islice(rest, 1)]))
     return own, overrides
+
+
+def keep_compiled() -> None:
+    """Lets JAX keep what it compiles in the user's cache folder, so that a second start is quick.
+
+    JAX_COMPILATION_CACHE_DIR, if set, says where; empty, that nothing is kept. A folder is for one
+    kind of processor: a home folder may be of many machines, and programs for CPU are not for all.
+    """
+    import jax  # not needed by --help
+
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.values["jax_compilation_cache_dir"]:
+        return
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        able = next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):  # another system than Linux
+        able = platform.processor()
+    kind = hashlib.sha256(f"{platform.machine()} {able}".encode()).hexdigest()[:16]
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(caches / "jaxgan" / "compiled" / kind))

@@ -26,4 +26,5 @@ def main(arguments: list[str] | None = None) -> int:
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
     chosen = parser.parse_args(arguments)
+    cli.keep_compiled()
     return cli.run(lambda: chosen.run(chosen))

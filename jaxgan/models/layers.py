@@ -9,6 +9,7 @@
 Both are computed in float32. A layer's arithmetic has its input's dtype, and weights follow it.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -163,6 +164,21 @@ WEIGHT_NORMS: dict[str, Callable] = {
     "spectral": _spectral,
     "weight": _lengths,
 }
+
+
+# --------------------------------------------------------------------------------------------------
+# Memory
+
+
+def block(kind: type[nn.Module], number: int, remat: bool, static: tuple[int, ...] = ()) -> Any:
+    """The class of a network's block `number`. With `remat` its activations are not kept for the
+    gradient but computed anew, all but its input: a third more time for less memory.
+
+    `static` are the places of its call's arguments, after self, that are no arrays. Parameters have
+    the same names either way.
+    """
+    chosen = nn.remat(kind, static_argnums=static) if remat else kind
+    return functools.partial(chosen, name=f"{kind.__name__}_{number}")
 
 
 # --------------------------------------------------------------------------------------------------

@@ -17,23 +17,23 @@ Statistics are float32 whatever the input; the output has the input's dtype.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jaxgan.errors import UserError, lookup
 from jaxgan.models.layers import Dense
 from jaxgan.typing import Array, Float, Int
 
 
-class Condition(NamedTuple):
+class Condition(struct.PyTreeNode):
     """What gain and bias may depend on: the latents (self-modulation), and the labels if any."""
 
     z: Float[Array, "b z"] | None = None
     labels: Int[Array, " b"] | None = None
-    num_classes: int = 0
+    num_classes: int = struct.field(pytree_node=False, default=0)
 
 
 _NOTHING = Condition()

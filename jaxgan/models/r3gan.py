@@ -28,7 +28,7 @@ from jax import lax
 from jaxgan.errors import UserError
 from jaxgan.models.conditions import LabelledLatent, with_label_channel
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Conv, Dense, Embed, pyramid
+from jaxgan.models.layers import Conv, Dense, Embed, block, pyramid
 from jaxgan.typing import Array, Float, Int
 
 SLOPE = 0.2
@@ -44,6 +44,7 @@ class Generator(nn.Module):
     blocks: int = 2
     expansion: int = 2
     embedding: int = 64
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -57,8 +58,9 @@ class Generator(nn.Module):
         for stage, (width, groups) in enumerate(zip(self.widths, self.cardinalities, strict=True)):
             if stage > 0:
                 x = upsample(_convert(x, width))
-            for _ in range(self.blocks):
-                x = Block(groups, self.expansion, self.blocks * len(self.widths))(x)
+            for n in range(self.blocks):
+                each = block(Block, stage * self.blocks + n, self.remat)
+                x = each(groups, self.expansion, self.blocks * len(self.widths))(x)
         return _convert(x, self.image_shape[2], always=True).astype(jnp.float32)
 
 
@@ -69,6 +71,7 @@ class Discriminator(nn.Module):
     blocks: int = 2
     expansion: int = 2
     conditioning: str = "projection"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -82,8 +85,9 @@ class Discriminator(nn.Module):
         for stage, (width, groups) in enumerate(stages):
             if stage > 0:
                 x = _convert(downsample(x), width)
-            for _ in range(self.blocks):
-                x = Block(groups, self.expansion, self.blocks * len(self.widths))(x)
+            for n in range(self.blocks):
+                each = block(Block, stage * self.blocks + n, self.remat)
+                x = each(groups, self.expansion, self.blocks * len(self.widths))(x)
         # He's scale for one channel's base x base inputs.
         basis = self.param("basis", nn.initializers.normal(1 / base), x.shape[1:])
         x = jnp.sum(x.astype(jnp.float32) * basis.astype(jnp.float32)[None], (1, 2))

@@ -19,7 +19,8 @@ The discriminator halves its map while it is even and above 4 pixels, and twice 
 At the end it takes the sum over pixels (SNGAN) or the mean (WGAN-GP), field `pooling`.
 
 Weights are Glorot's uniform ones, times sqrt(2) in the residual branches. Layers keep their biases
-before BatchNorm, as in the author's code. With `conditioning` "norm" the blocks' normalisations
+before BatchNorm, as in the author's code. With `remat` blocks keep nothing but their input for the
+gradient. With `conditioning` "norm" the blocks' normalisations
 know the label and the last one does not (Miyato and Koyama 2018).
 """
 
@@ -31,7 +32,7 @@ import jax.numpy as jnp
 from jaxgan.errors import lookup
 from jaxgan.models.conditions import condition, with_label_channel
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Conv, Dense, pyramid
+from jaxgan.models.layers import Conv, Dense, block, pyramid
 from jaxgan.models.norms import Condition, normalise
 from jaxgan.ops.conv import average_pool, upsample
 from jaxgan.typing import Array, Float, Int
@@ -48,6 +49,7 @@ class Generator(nn.Module):
     norm: str = "batch"
     conditioning: str = "norm"
     weight_norm: str = "none"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -59,8 +61,9 @@ class Generator(nn.Module):
         )
         x = Dense(base * base * first, True, plain_init, self.weight_norm)(x)
         x = x.reshape(-1, base, base, first)
-        for each in features:
-            x = UpBlock(each, self.norm, self.weight_norm)(x, train, given)
+        for n, each in enumerate(features):
+            up = block(UpBlock, n, self.remat, static=(2,))
+            x = up(each, self.norm, self.weight_norm)(x, train, given)
         return ToImage(self.image_shape[2], self.norm, self.weight_norm)(x, train, given)
 
 
@@ -71,6 +74,7 @@ class Discriminator(nn.Module):
     conditioning: str = "projection"
     weight_norm: str = "spectral"
     pooling: str = "sum"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -80,7 +84,8 @@ class Discriminator(nn.Module):
             x = with_label_channel(x, labels, self.num_classes)
         blocks = discriminator_features(x.shape[1:], self.width, "resnet")
         for n, (features, down) in enumerate(blocks):
-            x = DownBlock(features, down, n == 0, self.norm, self.weight_norm)(x, train)
+            part = block(DownBlock, n, self.remat, static=(2,))
+            x = part(features, down, n == 0, self.norm, self.weight_norm)(x, train)
         x = lookup(POOLINGS, self.pooling, "pooling")(nn.relu(x.astype(jnp.float32)))
         return Head(self.num_classes, self.conditioning, self.weight_norm, kernel_init=plain_init)(
             x, labels
@@ -192,7 +197,7 @@ class ToImage(nn.Module):
         return jnp.tanh(x.astype(jnp.float32))
 
 
-def _conv(block: UpBlock | DownBlock, size: int, features: int = 0, change: str = "") -> Conv:
+def _conv(of: UpBlock | DownBlock, size: int, features: int = 0, change: str = "") -> Conv:
     init = plain_init if size == 1 else branch_init
-    features = features or block.features
-    return Conv(features, size, change=change, kernel_init=init, weight_norm=block.weight_norm)
+    features = features or of.features
+    return Conv(features, size, change=change, kernel_init=init, weight_norm=of.weight_norm)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxgan.errors import lookup
 from jaxgan.models.conditions import condition, with_label_channel
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Conv, Dense
+from jaxgan.models.layers import Conv, Dense, block
 from jaxgan.models.resnet import (
     POOLINGS,
     DownBlock,
@@ -42,6 +42,7 @@ class Generator(nn.Module):
     weight_norm: str = "spectral"
     attention: int = 32
     pooled: bool = True
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -54,10 +55,11 @@ class Generator(nn.Module):
         )
         x = Dense(base * base * first, True, plain_init, self.weight_norm)(x)
         x = x.reshape(-1, base, base, first)
-        for each in features:
+        for n, each in enumerate(features):
             if x.shape[1] == attended:
                 x = SelfAttention(self.pooled, self.weight_norm)(x)
-            x = UpBlock(each, self.norm, self.weight_norm)(x, train, given)
+            up = block(UpBlock, n, self.remat, static=(2,))
+            x = up(each, self.norm, self.weight_norm)(x, train, given)
         return ToImage(self.image_shape[2], self.norm, self.weight_norm)(x, train, given)
 
 
@@ -70,6 +72,7 @@ class Discriminator(nn.Module):
     pooling: str = "sum"
     attention: int = 32
     pooled: bool = True
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -80,7 +83,8 @@ class Discriminator(nn.Module):
             x = with_label_channel(x, labels, self.num_classes)
         blocks = discriminator_features(x.shape[1:], self.width, "sagan")
         for n, (features, down) in enumerate(blocks):
-            x = DownBlock(features, down, n == 0, self.norm, self.weight_norm)(x, train)
+            part = block(DownBlock, n, self.remat, static=(2,))
+            x = part(features, down, n == 0, self.norm, self.weight_norm)(x, train)
             if down and x.shape[1] == attended_map(size, self.attention):
                 x = SelfAttention(self.pooled, self.weight_norm)(x)
         x = lookup(POOLINGS, self.pooling, "pooling")(nn.relu(x.astype(jnp.float32)))
