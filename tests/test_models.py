@@ -602,3 +602,35 @@ def test_a_gradient_penalty_has_gradients(model):
     gradient = jax.jit(jax.grad(penalty))(variables["params"])
     norms = [float(jnp.linalg.norm(leaf)) for leaf in jax.tree.leaves(gradient)]
     assert np.isfinite(norms).all() and max(norms) > 1e-4
+
+
+@pytest.mark.parametrize("model", ["resnet", "sagan", "r3gan"])
+def test_blocks_that_forget_give_the_same_gradients_in_more_products(model):
+    x, z, labels = normal(2, 16, 16, 1), normal(2, z_dim), jnp.arange(2)
+    found = {}
+    for remat in (False, True):
+        generator, discriminator = networks(
+            model, (16, 16, 1), num_classes, {"remat": remat}, {"remat": remat}
+        )
+        variables = [start(generator, z, labels), start(discriminator, x, labels)]
+
+        def loss(params, stats, network, x):
+            out, after = network.apply(
+                {**stats, "params": params}, x, labels, train=True, mutable=list(stats)
+            )
+            return jnp.sum(jnp.sin(out)), after
+
+        found[remat] = []
+        for network, all_of, inputs in zip(
+            (generator, discriminator), variables, (z, x), strict=True
+        ):
+            stats = {name: part for name, part in all_of.items() if name != "params"}
+            slope = jax.jit(jax.grad(loss, has_aux=True), static_argnums=2)
+            arguments = all_of["params"], stats, network, inputs
+            text = slope.trace(*arguments).lower(lowering_platforms=("tpu",)).as_text()
+            found[remat].append((slope(*arguments), text.count("stablehlo.convolution")))
+    for (kept, few), (anew, more) in zip(*found.values(), strict=True):
+        assert more > few
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), kept, anew
+        )
