@@ -130,9 +130,11 @@ class GAN:
         carry = {"discriminator": state.discriminator, "memory": state.memory}
         minibatches = jax.tree.map(lambda x: x[: self.n_critic], batch)
         inputs = minibatches, jnp.arange(self.n_critic)
-        # One update alone is no loop: what does not wait for it may run beside it.
-        alone = self.n_critic == 1
-        carry, d_metrics = jax.lax.scan(discriminator_update, carry, inputs, unroll=alone)
+        if self.n_critic == 1:  # no loop, in which XLA on CPU is slower
+            carry, d_metrics = discriminator_update(carry, jax.tree.map(lambda x: x[0], inputs))
+            d_metrics = jax.tree.map(lambda x: x[None], d_metrics)
+        else:
+            carry, d_metrics = jax.lax.scan(discriminator_update, carry, inputs)
         updated = state.replace(**carry)
         last = jax.tree.map(lambda x: x[-1], batch)
         opponents = state if self.simultaneous else updated
