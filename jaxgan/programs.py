@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -188,26 +189,36 @@ def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
     operations of one step."""
     feed, count = make_feed(config, algorithm, dataset), min(config.steps_per_call, config.steps)
     state = abstract_state(algorithm, parallel.replicated(mesh))
-    resident = parallel.place(mesh, feed.resident)
-    inputs = parallel.place(mesh, feed.inputs(0, count), batch_axis=2)
+    there = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.replicated(mesh))
+    over = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.split(mesh, 2))
+    resident = jax.tree.map(lambda x: there(x.shape, x.dtype), feed.resident)
+    inputs = jax.tree.map(
+        lambda x: (over if x.ndim > 2 else there)(x.shape, x.dtype), feed.inputs(0, count)
+    )
     begin = time.perf_counter()
     skip = config.on_nonfinite == "skip"
     call = compile_call(algorithm, mesh, feed, skip, state, resident, inputs)
-    line = f"{count} steps in one call, compiled in {time.perf_counter() - begin:.1f} s"
+    line = f"{count} steps in one call, ready in {time.perf_counter() - begin:.1f} s"
     found = call.memory_analysis()
     if found:  # a platform may not tell
-        data = sum(
-            math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
-            for x in jax.tree.leaves((resident, inputs))
-        )
-        state_size = found.argument_size_in_bytes - data
-        rest = found.output_size_in_bytes - found.alias_size_in_bytes + found.temp_size_in_bytes
-        parts = {"state": state_size, "images": data, "what a step computes": rest}
+        results = found.output_size_in_bytes - found.alias_size_in_bytes
+        parts = {
+            "state": _bytes(state),
+            "images": _bytes((resident, inputs)),
+            "what a step computes": results + found.temp_size_in_bytes,
+        }
         listed = ", ".join(f"{size / 2**20:,.1f} of {name}" for name, size in parts.items())
-        line += f": at most {sum(parts.values()) / 2**20:,.1f} MiB on each device ({listed})"
+        line += f": it takes {sum(parts.values()) / 2**20:,.1f} MiB on each device ({listed})"
     gflops = flops_per_step(algorithm, mesh) / 1e9
     operations = "uncounted" if math.isnan(gflops) else f"{gflops:.2f} GFLOP on each device"
     return f"{line}\none step: {operations}, compiled by XLA"
+
+
+def _bytes(tree: PyTree) -> int:
+    """Of the arrays' parts on one device."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
+    )
 
 
 def flops_per_step(algorithm: Any, mesh: Mesh) -> float:

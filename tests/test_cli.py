@@ -427,6 +427,7 @@ def test_another_machine_with_one_device_draws_the_same(run, tmp_path):
         ({"HOME": "{}"}, ".cache/jaxgan/compiled"),
         ({"JAX_COMPILATION_CACHE_DIR": "{}/mine"}, "mine"),
         ({"JAX_COMPILATION_CACHE_DIR": ""}, None),
+        ({"XDG_CACHE_HOME": "/proc/no-such"}, None),  # nothing may be written there
     ],
 )
 def test_compiled_programs_are_kept_where_the_user_wants_them(environment, kept, tmp_path):

@@ -458,7 +458,7 @@ def test_a_dry_run_tells_and_writes_nothing(tmp_path, capsys):
     discriminator = 10 * 50 + 834 * 8 + 8 + 8 + 1
     assert f"generator {generator:,} parameters, discriminator {discriminator:,}\n" in out[rest:]
     assert float(re.search(r"one step: ([\d.]+) GFLOP on each device", out)[1]) >= 0
-    size = r"at most ([\d,.]+) MiB on each device \(([\d.]+) of \D+, ([\d.]+) of \D+, ([\d.]+) of"
+    size = r"it takes ([\d,.]+) MiB on each device \(([\d.]+) of \D+, ([\d.]+) of \D+, ([\d.]+) of"
     total, *parts = (float(each.replace(",", "")) for each in re.search(size, out).groups())
     assert abs(total - sum(parts)) < 0.2
     state = 4 * (4 * generator + 3 * discriminator) / 2**20  # weights, Adam's moments, the average

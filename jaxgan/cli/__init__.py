@@ -10,6 +10,8 @@ from pathlib import Path
 
 from jaxgan.errors import UserError
 
+_KEPT = "jax_compilation_cache_dir"
+
 
 def run(command: Callable[[], int]) -> int:
     """The command's exit code; a UserError or OSError is printed as one sentence and gives 2.
@@ -56,7 +58,9 @@ def keep_compiled() -> None:
     """
     import jax  # not needed by --help
 
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.values["jax_compilation_cache_dir"]:
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR", jax.config.values[_KEPT])
+    if chosen is not None:
+        jax.config.update(_KEPT, chosen or None)
         return
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -64,5 +68,11 @@ def keep_compiled() -> None:
     except (OSError, StopIteration):  # another system than Linux
         able = platform.processor()
     kind = hashlib.sha256(f"{platform.machine()} {able}".encode()).hexdigest()[:16]
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    jax.config.update("jax_compilation_cache_dir", str(caches / "jaxgan" / "compiled" / kind))
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        folder = caches / "jaxgan" / "compiled" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a home that may not be written to, or none
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update(_KEPT, str(folder))

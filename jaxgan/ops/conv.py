@@ -13,10 +13,11 @@ optimisers) stay within these three.
 and where a kernel is twice as large as the stride, the first (of many channels) and the second on
 CPU in 9/16 of the products, by winograd.py.
 
-TPU and GPU keep XLA's convolutions, forward and backward. XLA's own gradients on CPU are many times
-slower inside `scan` or `while_loop` than outside, and one training call is a scan. Milliseconds
-for 64 images, two cores, jax 0.10.2 and 0.11.2, outside | inside a scan | as here, inside:
+TPU and GPU keep XLA's convolutions, forward and backward (1 x 1 are matrix products everywhere).
+XLA's own gradients on CPU are many times slower inside `scan` or `while_loop` than outside, and one
+training call is a scan. Milliseconds for 64 images, two cores, jax 0.10.2 and 0.11.2:
 
+                                          outside | inside a scan | as here, inside
     kernel gradient, 16x16x64 -> 64, 3x3               13 | 2,000 | 18
     input gradient, 14x14x32 <- 7x7x64, 4x4, stride 2   1 | 3 to 31 | 1.3
 
@@ -42,6 +43,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 _FEW_CHANNELS = 16
 # Groups are convolved together until they have as many channels.
 _BLOCK = 32
+_MOST_BLOCKS = 8
 # From here up fewer products are worth their additions, in an input's and in an output's channels.
 _WIDE = 128, 256
 
@@ -83,21 +85,21 @@ def grouped_conv(
     x: Float[Array, "b h w i"], kernel: Float[Array, "kh kw g o"]
 ) -> Float[Array, "b h w o"]:
     """`lax.conv_general_dilated` with i / g feature groups, "SAME" and no stride."""
-    return lax.platform_dependent(x, kernel, cpu=_grouped_in_blocks, default=_grouped_xla)
+    return _of_platform(_grouped_on_cpu, _grouped_xla)(x, kernel)
 
 
 def upsample_conv(
     x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]
 ) -> Float[Array, "b h2 w2 o"]:
     """The "SAME" `conv` of `upsample(x)`."""
-    return lax.platform_dependent(x, kernel, cpu=_upsample_conv_joined, default=_upsample_conv)
+    return _of_platform(_upsample_conv_joined, _upsample_conv)(x, kernel)
 
 
 def conv_average_pool(
     x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]
 ) -> Float[Array, "b h2 w2 o"]:
     """The `average_pool` of the "SAME" `conv` of x."""
-    return lax.platform_dependent(x, kernel, cpu=_conv_pool_joined, default=_conv_pool)
+    return _of_platform(_conv_pool_joined, _conv_pool)(x, kernel)
 
 
 def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
@@ -168,8 +170,8 @@ def _kernel_gradient(x, y, stride, pads, size):
 
 def _is_in_pairs(k, stride, size) -> bool:
     """Whether winograd.py computes a convolution to this height and width."""
-    even = size[0] % 2 == size[1] % 2 == 0
-    return stride > 1 and k.shape[:2] == (2 * stride, 2 * stride) and even
+    even, exact = size[0] % 2 == size[1] % 2 == 0, jnp.finfo(k.dtype).bits >= 32
+    return stride > 1 and k.shape[:2] == (2 * stride, 2 * stride) and even and exact
 
 
 def _conv_fwd(x, k, stride, pads):
@@ -281,6 +283,12 @@ def _kernel_gradient_few(x, y, pads, size):
     return dk.reshape(i, kh, kw, o).transpose(1, 2, 0, 3)
 
 
+def _of_platform(on_cpu, default):
+    """Of (x, k). A gradient would keep what both of them keep; of either x and k are enough."""
+    chosen = functools.partial(lax.platform_dependent, cpu=on_cpu, default=default)
+    return jax.checkpoint(chosen, prevent_cse=False)
+
+
 # --------------------------------------------------------------------------------------------------
 # Groups
 
@@ -292,20 +300,41 @@ def _grouped_xla(x, k):
     )
 
 
-def _grouped_in_blocks(x, k):
+def _grouped_on_cpu(x, k):
+    groups, enough = x.shape[3] // k.shape[2], min(_BLOCK, x.shape[3])
+    joined = next(n for n in range(1, groups + 1) if groups % n == 0 and n * k.shape[2] >= enough)
+    if groups // joined > _MOST_BLOCKS:
+        return _grouped_matmul(x, k)
+    return _grouped_in_blocks(x, k, joined, groups // joined)
+
+
+def _grouped_in_blocks(x, k, joined, blocks):
     # Neighbouring groups are one dense convolution whose kernel is 0 between them: more products,
     # but less time than XLA takes for a group's few channels.
     kh, kw, each, _ = k.shape
-    groups = x.shape[3] // each
-    enough = min(_BLOCK, x.shape[3])
-    joined = next(n for n in range(1, groups + 1) if groups % n == 0 and n * each >= enough)
-    blocks = groups // joined
     same = jnp.eye(joined, dtype=k.dtype).reshape(1, 1, joined, 1, joined, 1)
     ys = []
     for part, kernel in zip(jnp.split(x, blocks, 3), jnp.split(k, blocks, 3), strict=True):
         dense = same * kernel.reshape(kh, kw, 1, each, joined, -1)
         ys.append(conv(part, dense.reshape(kh, kw, joined * each, -1)))
     return jnp.concatenate(ys, 3)
+
+
+def _grouped_matmul(x, kernel):
+    # One batched product for each tap: compiled in no time, however many groups there are.
+    (b, h, w, i), (kh, kw, each, o) = x.shape, kernel.shape
+    groups = i // each
+    x = x.reshape(b, h, w, groups, each).transpose(3, 0, 1, 2, 4)
+    top, left = (kh - 1) // 2, (kw - 1) // 2
+    x = jnp.pad(x, ((0, 0), (0, 0), (top, kh - 1 - top), (left, kw - 1 - left), (0, 0)))
+    kernel = kernel.reshape(kh, kw, each, groups, -1).transpose(0, 1, 3, 2, 4)
+    taps = (
+        x[:, :, u : u + h, v : v + w].reshape(groups, -1, each) @ kernel[u, v]
+        for u in range(kh)
+        for v in range(kw)
+    )
+    y = functools.reduce(jnp.add, taps)
+    return y.reshape(groups, b, h, w, -1).transpose(1, 2, 3, 0, 4).reshape(b, h, w, o)
 
 
 # --------------------------------------------------------------------------------------------------
