@@ -36,9 +36,9 @@ def main() -> int:
         what = f"{stray[0]!r} is no flag" if stray else "--config is missing"
         raise UserError(f"{what}; for example: python train.py --config configs/cgan.py")
 
+    cli.keep_compiled()
     from jaxgan import config, loop  # here, so that --help and wrong flags answer at once
 
-    cli.keep_compiled()
     settings = config.load(CONFIG.value, overrides)
     workdir = Path(WORKDIR.value or Path("runs") / Path(CONFIG.value).stem)
     return loop.train(settings, workdir, DRY_RUN.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jaxgan.errors import UserError
 
-_KEPT = "jax_compilation_cache_dir"
+_KEPT = "JAX_COMPILATION_CACHE_DIR"
 
 
 def run(command: Callable[[], int]) -> int:
@@ -53,14 +53,13 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
 def keep_compiled() -> None:
     """Lets JAX keep what it compiles in the user's cache folder, so that a second start is quick.
 
-    JAX_COMPILATION_CACHE_DIR, if set, says where; empty, that nothing is kept. A folder is for one
-    kind of processor: a home folder may be of many machines, and programs for CPU are not for all.
+    To be called before JAX is imported. JAX_COMPILATION_CACHE_DIR, if set, says where; empty, that
+    nothing is kept. A folder is for one kind of processor: a home folder may be of many machines,
+    and programs for CPU are not for all.
     """
-    import jax  # not needed by --help
-
-    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR", jax.config.values[_KEPT])
-    if chosen is not None:
-        jax.config.update(_KEPT, chosen or None)
+    if _KEPT in os.environ:
+        if not os.environ[_KEPT]:
+            del os.environ[_KEPT]  # to JAX it would be a folder without a name
         return
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -75,4 +74,4 @@ def keep_compiled() -> None:
     except (OSError, RuntimeError):  # a home that may not be written to, or none
         return
     if os.access(folder, os.W_OK):
-        jax.config.update(_KEPT, str(folder))
+        os.environ[_KEPT] = str(folder)

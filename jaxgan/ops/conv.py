@@ -41,7 +41,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 # From here up a layer has enough output channels to fill the columns of a matrix product.
 _FEW_CHANNELS = 16
-# Groups are convolved together until they have as many channels.
+# Groups are convolved together until they have as many channels, if that is not in more blocks.
 _BLOCK = 32
 _MOST_BLOCKS = 8
 # From here up fewer products are worth their additions, in an input's and in an output's channels.
@@ -213,9 +213,15 @@ _kernel_gradient.defvjp(_kernel_gradient_fwd, _kernel_gradient_bwd)
 # Lowerings
 
 
-def _xla_conv(x, k, stride, pads):
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, k, (stride, stride), pads, dimension_numbers=numbers)
+def _xla_conv(x, k, stride, pads, groups=1):
+    return lax.conv_general_dilated(
+        x,
+        k,
+        (stride, stride),
+        pads,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
 def _input_gradient_xla(y, k, stride, pads, size):
@@ -284,7 +290,8 @@ def _kernel_gradient_few(x, y, pads, size):
 
 
 def _of_platform(on_cpu, default):
-    """Of (x, k). A gradient would keep what both of them keep; of either x and k are enough."""
+    """A function of (x, k). Its gradient keeps these two, which are enough, and not what either of
+    the platforms' forms has on its way."""
     chosen = functools.partial(lax.platform_dependent, cpu=on_cpu, default=default)
     return jax.checkpoint(chosen, prevent_cse=False)
 
@@ -294,10 +301,7 @@ def _of_platform(on_cpu, default):
 
 
 def _grouped_xla(x, k):
-    numbers, groups = ("NHWC", "HWIO", "NHWC"), x.shape[3] // k.shape[2]
-    return lax.conv_general_dilated(
-        x, k, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=groups
-    )
+    return _xla_conv(x, k, 1, "SAME", groups=x.shape[3] // k.shape[2])
 
 
 def _grouped_on_cpu(x, k):
