@@ -29,13 +29,13 @@ def main() -> None:
     options = parser.parse_args()
     settings, dataset = experiment.prepare(config.load(options.config))
     algorithm, count = experiment.build(settings), settings.steps_per_call
-    mesh = parallel.make_mesh(settings.parallel.data, settings.batch_size)
+    mesh = experiment.make_mesh(settings)
     feed = experiment.make_feed(settings, algorithm, dataset)
     with jax.set_mesh(mesh), tempfile.TemporaryDirectory() as folder:
         resident = parallel.place(mesh, feed.resident)
         state = initial_state(algorithm, mesh, settings.seed)
         inputs = parallel.place(mesh, feed.inputs(0, count), batch_axis=2)
-        call = compile_call(algorithm, mesh, feed, False, state, resident, inputs)
+        call = compile_call(settings, algorithm, mesh, feed, state, resident, inputs)
         checkpoints = Checkpoints(Path(folder) / "last", settings.keep_checkpoints)
         done = 0
 
@@ -47,7 +47,7 @@ def main() -> None:
                 assert first_nonfinite_leaf(state) is None
                 checkpoints.save(done, state)
             for _ in range(EVERY // count):
-                state, metrics = call(state, resident, inputs)
+                state, metrics = call(state, resident, inputs, None)
                 jax.block_until_ready(metrics)
             checkpoints.wait()
             done += EVERY

@@ -87,7 +87,7 @@ def bare_calls(steps: int) -> None:
 
     config, dataset = experiment.prepare(configs.load(CONFIG, [f"steps={steps}"]))
     algorithm = experiment.build(config)
-    mesh = parallel.make_mesh(0, config.batch_size)
+    mesh = experiment.make_mesh(config)
     with jax.set_mesh(mesh):
         feed = experiment.make_feed(config, algorithm, dataset)
         resident = parallel.place(mesh, feed.resident)
@@ -96,11 +96,11 @@ def bare_calls(steps: int) -> None:
             for step in range(0, steps, CALL)
         )
         state = initial_state(algorithm, mesh, config.seed)
-        call = compile_call(algorithm, mesh, feed, False, state, resident, first)
-        state = jax.block_until_ready(call(state, resident, first)[0])
+        call = compile_call(config, algorithm, mesh, feed, state, resident, first)
+        state = jax.block_until_ready(call(state, resident, first, None)[0])
         begin = time.perf_counter()
         for inputs in others:
-            state, _ = call(state, resident, inputs)
+            state, _ = call(state, resident, inputs, None)
         jax.block_until_ready(state)
         print(time.perf_counter() - begin)
 

@@ -43,8 +43,8 @@ from benchmarks.sides import CASES, PYTORCH, ROOT
 SIDES = ("jaxgan", "flax", *PYTORCH)
 TURN, SLOW = 1.0, 2.0  # seconds: of a turn; of a step that has a turn for itself
 # Adam makes steps of equal size of gradients that are near zero, whose rounding thereby grows:
-# 1e-3 and 0.08 are seen at most.
-LOSSES_WITHIN, WEIGHTS_WITHIN = 1e-2, 0.2
+# 1e-3 and 0.08 are seen at most, and with 128 pixels 0.014 and 0.14.
+LOSSES_WITHIN, WEIGHTS_WITHIN = 3e-2, 0.2
 
 GROWN_SIDES, GROWN_ROUNDS = ("jaxgan", "flax", "channels_last"), 3
 GROWN = {
