@@ -91,9 +91,12 @@ def get_config() -> ConfigDict:
     config.augment.kimg = 500.0  # in which p moves by 1 at most, where it is adapted
 
     config.parallel = ConfigDict()
-    config.parallel.mode = "spmd"  # one program over all devices, BatchNorm over the global batch
+    # spmd: one program over all devices, BatchNorm over the whole batch; replica: each device has
+    # its own part of the batch, as in pmap's time, and gradients are averaged.
+    config.parallel.mode = "spmd"  # spmd or replica
+    config.parallel.synchronise = False  # replica: BatchNorm over the whole batch all the same
     config.parallel.data = 0  # devices that share the batch; 0: all
-    config.parallel.fsdp = 1  # devices that share the state; 1: each has all of it
+    config.parallel.fsdp = 1  # of them those that share the state; 1: each has all of it
 
     config.log_every = 100  # steps between lines of metrics.jsonl
     config.sample_every = 500  # steps between grids

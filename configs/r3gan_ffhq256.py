@@ -13,6 +13,7 @@ from configs import r3gan_ffhq64
 
 def get_config():
     config = r3gan_ffhq64.get_config()
+    config.data.image_size = 256
     gamma = {"kind": "cosine", "start": 150.0, "end": 15.0, "kimg": 20_000}
     config.penalties.r1 = config.penalties.r2 = gamma
     network = {

@@ -15,6 +15,7 @@ from configs import sagan
 def get_config():
     config = sagan.get_config()
     config.data.name = "folder"
+    config.data.image_size = 128
     config.steps = 1_000_000
     config.batch_size = 256
     config.model.generator = {"width": 64, "attention": 32}

@@ -239,6 +239,15 @@ def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[
             "conditional=False or pack=1",
         ),
         (
+            config.parallel.mode == "replica" and config.parallel.fsdp > 1,
+            "parallel.fsdp: in a replica the state is whole; set parallel.mode=spmd",
+        ),
+        (
+            config.parallel.mode != "replica" and config.parallel.synchronise,
+            f"parallel.synchronise: in mode {config.parallel.mode} BatchNorm is over the whole "
+            f"batch already; leave it False",
+        ),
+        (
             config.updates == "simultaneous" and config.n_critic > 1,
             f"updates: simultaneous ones are one of each player, and n_critic is {config.n_critic}",
         ),

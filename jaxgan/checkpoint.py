@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
@@ -22,7 +23,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from jaxgan.errors import UserError
-from jaxgan.typing import PyTree
+from jaxgan.typing import Folder, PyTree
 
 MANIFEST = "manifest.json"
 DELETED = ".deleted"
@@ -46,24 +47,29 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The checkpoints in `folder`, of which the newest `keep` stay; 0: only to read from.
 
-    To write takes that no other process writes there: what a killed one left unfinished is removed.
+    To write takes that no other run writes there: what a killed one left unfinished is removed. Of
+    several processes that train together each calls the same, and writes its own part of a state;
+    the first does the rest.
     """
 
-    def __init__(self, folder: Path, keep: int = 0):
+    def __init__(self, folder: Folder, keep: int = 0):
         for name in ("absl", "asyncio"):  # Orbax tells of each file it opens, and fails at length
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.folder, self._keep = folder.absolute(), keep
+        self._local = isinstance(folder, Path)  # or one of etils.epath, as for gs://
+        self._first = jax.process_index() == 0
         self._info: dict[str, Any] = {}
-        if keep:
+        if keep and self._first:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy_up()
+        self._meet("opened")
         self._manager = ocp.CheckpointManager(
             self.folder,
             item_handlers=ocp.StandardCheckpointHandler(),  # so that it can read metadata
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep or None,
                 # A folder is renamed first, for a kill may come while its files are removed.
-                todelete_subdir=DELETED if keep else None,
+                todelete_subdir=DELETED if keep and self._local else None,
                 create=False,
                 read_only=not keep,
                 lightweight_initialize=True,  # damaged metadata of one step are no one else's
@@ -88,7 +94,7 @@ class Checkpoints:
         with self._as_user_error():
             # Asked before, for TensorStore fails on a full disk with pages of tracebacks.
             size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-            free = shutil.disk_usage(self.folder).free
+            free = shutil.disk_usage(self.folder).free if self._local else size
             if size > free:
                 raise OSError(f"it takes {size / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free")
             if not self._manager.save(step, args=ocp.args.StandardSave(_filled(state))):
@@ -170,20 +176,24 @@ class Checkpoints:
             try:
                 if not path.is_file():
                     raise Damaged(f"{folder}: the file {name!r} is missing")
-                if path.stat().st_size != size or _digest(path) != digest:
+                if _digest(path) != (size, digest):
                     raise Damaged(f"{folder}: the file {name!r} is not as it was saved")
             except OSError as error:
                 kind = Damaged if error.errno in BROKEN else UserError
                 raise kind(f"{folder}: {name!r} cannot be read: {error.strerror}") from error
         return info
 
-    def set_aside(self, step: int) -> Path:
+    def set_aside(self, step: int) -> Folder:
         """Move the step's folder out of the way, to damaged/ beside `folder`; where it is then."""
         target = self.folder.parent / "damaged" / f"{self.folder.name}-{step}"
+        self._meet("read")  # by all, who found the damage
         while target.exists():
             target = target.with_name(f"{target.name}x")
-        target.parent.mkdir(exist_ok=True)
-        (self.folder / str(step)).rename(target)
+        self._meet("named")
+        if self._first:
+            target.parent.mkdir(exist_ok=True)
+            (self.folder / str(step)).rename(target)
+        self._meet("moved")
         self._manager.reload()
         return target
 
@@ -209,39 +219,49 @@ class Checkpoints:
                 f"{_line(error)}; the earlier ones are whole"
             ) from error
 
+    def _meet(self, where: str) -> None:
+        """Waits for the other processes."""
+        if self._keep and jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices(f"jaxgan {self.folder} {where}")
+
     def _tidy_up(self) -> None:
-        if self._keep:  # what a reader sees is another's
+        if self._keep and self._first:  # what a reader sees is another's
+            if not self._local:
+                return  # Orbax itself gives no name to what is unfinished there, and deletes
             _sync(self.folder)  # the new folder's name, before the old one's files go
             for path in (*self._unfinished(), self.folder / DELETED):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _unfinished(self) -> list[Path]:
+    def _unfinished(self) -> list[Folder]:
         return [p for p in self.folder.glob("*.orbax-checkpoint-tmp*") if p.is_dir()]
 
     def _write_manifest(self) -> None:
-        """Called by Orbax when the state is written, before the folder gets its name."""
-        for folder in self._unfinished():
-            files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+        """Called by Orbax when the state is written by all, before the folder gets its name."""
+        # Object stores do not rename: there Orbax writes where the folder will be.
+        for folder in self._unfinished() or [self.folder / str(self._info["step"])]:
+            files = sorted(_files(folder))
             names = {p: p.relative_to(folder).as_posix() for p in files}
             listed = {
-                name: [path.stat().st_size, _digest(path)]
-                for path, name in names.items()
-                if name not in UNLISTED
+                name: list(_digest(path)) for path, name in names.items() if name not in UNLISTED
             }
             content = {"files": listed, "info": self._info}
             manifest = {"content": content, "sha256": _json_digest(content)}
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
-            for path in folder.rglob("*"):  # Orbax sees to the arrays only
-                _sync(path)
-            _sync(folder)
+            if self._local:
+                for path in (*folder.rglob("*"), folder):  # Orbax sees to the arrays only
+                    _sync(path)
 
 
-def _read_manifest(folder: Path) -> tuple[dict[str, list], dict[str, Any]]:
+def _read_manifest(folder: Folder) -> tuple[dict[str, list], dict[str, Any]]:
     """The files with their sizes and digests, and the info. Raises Damaged."""
     try:
-        if (folder / MANIFEST).stat().st_size > 2**26:
+        with (folder / MANIFEST).open("rb") as file:
+            text = file.read(2**26 + 1)
+        if len(text) > 2**26:
             raise ValueError("it is longer than 64 MiB")
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads(text)
         if manifest["sha256"] != _json_digest(manifest["content"]):
             raise ValueError("it does not agree with its own checksum")
         files, info = manifest["content"]["files"], dict(manifest["content"]["info"])
@@ -260,7 +280,15 @@ def _read_manifest(folder: Path) -> tuple[dict[str, list], dict[str, Any]]:
         raise Damaged(f"{folder / MANIFEST}: cannot be used: {_line(error)}") from error
 
 
-def _sync(path: Path) -> None:
+def _files(folder: Folder) -> Iterator[Folder]:
+    for path in folder.iterdir():  # etils.epath has no rglob
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _sync(path: Folder) -> None:
     """Returns when a file, or the names in a folder, will outlast a power cut."""
     number = os.open(path, os.O_RDONLY)
     try:
@@ -273,9 +301,11 @@ def _json_digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(path: Folder) -> tuple[int, str]:
+    """A file's size and SHA-256."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return file.tell(), digest.hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -113,9 +113,10 @@ RULES: dict[str, Rule] = {
     "augment.p": Rule(float, 0, 1, scheduled=True),
     "augment.target": Rule(float, 0, 1),
     "augment.kimg": Rule(float, 0.001),
-    "parallel.mode": Rule(str, among=("spmd",)),
+    "parallel.mode": Rule(str, among=("spmd", "replica")),
+    "parallel.synchronise": Rule(bool),
     "parallel.data": COUNT_OR_ZERO,
-    "parallel.fsdp": Rule(int, among=(1,)),
+    "parallel.fsdp": COUNT,
     **dict.fromkeys(("log_every", "sample_every", "checkpoint_every", "keep_checkpoints"), COUNT),
     "evaluate_every": COUNT_OR_ZERO,
     **{f"evaluation.{key}": TEXT for key in EVALUATION},
@@ -151,15 +152,14 @@ EARLIER: dict[str, Any] = {
         player: {"clip_value": 0.0, "clip_weights": 0.0, "arguments": {}} for player in PLAYERS
     },
     "augment": {"kimg": 500.0},
+    "parallel": {"synchronise": False},
 }
 
 # Keys that may change when a run goes on: they do not change what a step computes, or only how it
 # rounds (parallel.data, on_nonfinite). What the data are, wherever they lie, is in derived.data.
 HARMLESS = (
-    "data.cache",
-    "data.dir",
-    "data.path",
-    "parallel.data",
+    *(f"data.{key}" for key in ("cache", "dir", "path")),
+    *(f"parallel.{key}" for key in ("data", "fsdp")),
     "steps",
     "log_every",
     "sample_every",

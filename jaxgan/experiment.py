@@ -16,14 +16,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import data, schedules, writer
+from jaxgan import data, parallel, schedules, writer
 from jaxgan import workdir as folders
 from jaxgan.assembly import build, scalar
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import PLAYERS, differences, resolve, validate, with_earlier
 from jaxgan.errors import UserError, lookup
 from jaxgan.metrics import INCEPTION, METRICS, metrics_of
-from jaxgan.typing import PyTree
+from jaxgan.typing import Folder, PyTree
 
 # What a run's config has beside its keys, of which something is built.
 DERIVED = {"image_shape", "num_classes", "class_names", "num_examples", "images_per_step"}
@@ -67,11 +67,20 @@ def make_feed(config: ConfigDict, algorithm: Any, dataset: Any) -> data.Feed:
     )
 
 
-def abstract_state(algorithm: Any, sharding: jax.sharding.Sharding) -> PyTree:
+def make_mesh(config: ConfigDict) -> Mesh:
+    """The devices that train. Raises UserError where they do not suit the batch."""
+    settings, replica = config.parallel, config.parallel.mode == "replica"
+    group = config.accumulate * config.pack if replica else 1
+    return parallel.make_mesh(settings.data, config.batch_size, settings.fsdp, group)
+
+
+def abstract_state(algorithm: Any, mesh: Mesh) -> PyTree:
     """Shapes, dtypes and places of the algorithm's state."""
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(algorithm.init, jax.random.key(0)),
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        state,
+        parallel.state_shardings(mesh, state),
     )
 
 
@@ -110,7 +119,7 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
 # A run's folder
 
 
-def load_run(workdir: Path, step: int | str | None = None) -> tuple[ConfigDict, Any, PyTree]:
+def load_run(workdir: Folder, step: int | str | None = None) -> tuple[ConfigDict, Any, PyTree]:
     """The resolved config, the algorithm and the trained state of the run in `workdir`.
 
     `step`: which checkpoint; None is the newest that is whole, "best" the one that the run's
@@ -118,7 +127,7 @@ def load_run(workdir: Path, step: int | str | None = None) -> tuple[ConfigDict, 
     """
     config = read_config(workdir)
     algorithm = build(config)
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])  # it may come from elsewhere
+    here = parallel.mesh_of(jax.local_devices()[:1])  # it may come from elsewhere
     like = abstract_state(algorithm, here)
     folder = workdir / "checkpoints" / ("best" if step == "best" else "last")
     with contextlib.ExitStack() as stack:
@@ -137,7 +146,7 @@ def load_run(workdir: Path, step: int | str | None = None) -> tuple[ConfigDict, 
     return config, algorithm, restored.state
 
 
-def read_config(workdir: Path) -> ConfigDict:
+def read_config(workdir: Folder) -> ConfigDict:
     """The resolved config that the run in `workdir` was started with."""
     path = workdir / "config.json"
     try:
@@ -156,6 +165,36 @@ def read_config(workdir: Path) -> ConfigDict:
     except UserError as error:
         raise UserError(f"{path}: damaged, or another version's: {error}") from error
     return ConfigDict(settings)
+
+
+@contextlib.contextmanager
+def joined(workdir: Folder, config: ConfigDict) -> Iterator[tuple[folders.Mirror, dict[str, list]]]:
+    """`claimed` by the first process for all; and where this one writes its small files.
+
+    Raises UserError in a process that was started with other settings than the first.
+    """
+    with contextlib.ExitStack() as stack:
+        first = parallel.is_first()
+        mirror = stack.enter_context(folders.at_hand(workdir, first))
+        if first:
+            mirror.pull()
+        claim = lambda: stack.enter_context(claimed(mirror.folder, config))  # noqa: E731
+        changed = parallel.of_first(claim)
+        mine = json.dumps(config.to_dict(), sort_keys=True)
+        theirs = parallel.of_first(lambda: mine)
+        if mine != theirs:
+            serious, harmless = differences(json.loads(theirs), json.loads(mine))
+            listed = ", ".join(
+                f"{k} ({old} there, {new} here)" for k, (old, new) in (serious | harmless).items()
+            )
+            raise UserError(
+                f"--config: the first process was started with other settings: {listed}; give all "
+                f"the same"
+            )
+        if not first:
+            mirror.pull()
+        parallel.everywhere(True)  # nothing is written before all have read
+        yield mirror, changed
 
 
 @contextlib.contextmanager
@@ -181,9 +220,9 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[dict[str, list]]:
         yield changed
 
 
-def refuse_to_begin_again(workdir: Path, checkpoint_every: int) -> None:
+def refuse_to_begin_again(mirror: folders.Mirror, checkpoint_every: int) -> None:
     """Raises UserError where step 0 would write over a run that got to a checkpoint, now gone."""
-    folder, lines = workdir / "checkpoints", writer.read_metrics(workdir)
+    folder, lines = mirror.home / "checkpoints", writer.read_metrics(mirror.folder)
     if any(path.name.isdecimal() for path in folder.iterdir()):
         raise UserError(
             f"--workdir: {folder} holds an earlier version's checkpoints, which have no checksums; "

@@ -9,15 +9,13 @@ A step with a loss or gradient that is not finite is never built upon unseen: ea
 are read before anything of its state is written, and a state is looked at before it is saved.
 """
 
-import contextlib
 import dataclasses
 import json
 import math
 import os
 import socket
 import time
-from collections.abc import Callable
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import jax
@@ -26,68 +24,76 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import experiment, health, judges, parallel, signals, writer
+from jaxgan import experiment, health, judges, parallel, processes, signals, writer
 from jaxgan import workdir as folders
 from jaxgan.checkpoint import Checkpoints, Damaged
 from jaxgan.errors import UserError
 from jaxgan.evaluation import Judge, digest
 from jaxgan.programs import (
     Programs,
+    Stop,
     costs,
     counts,
     first_nonfinite_leaf,
     initial_state,
     inputs_of,
 )
-from jaxgan.typing import PyTree
+from jaxgan.typing import Folder, PyTree
 
 
-def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
+def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
     """Train what `config` describes in `workdir`, or go on with the run that is there.
 
     Returns the exit code: 0, or 128 + the number of the signal that stopped it. Raises UserError.
     """
+    with processes.together():
+        return _train(config, workdir, dry_run)
+
+
+def _train(config: ConfigDict, workdir: Folder, dry_run: bool) -> int:
     config, dataset = experiment.prepare(config)
     algorithm = experiment.build(config)
-    mesh = parallel.make_mesh(config.parallel.data, config.batch_size)
+    mesh = experiment.make_mesh(config)
     with jax.set_mesh(mesh):
         summary = experiment.summary(config, algorithm, mesh)  # finds impossible networks
         if dry_run:
-            print(json.dumps(config.to_dict(), indent=2))
-            print(summary)
-            print(costs(config, algorithm, dataset, mesh))
+            told = summary, costs(config, algorithm, dataset, mesh)
+            print(json.dumps(config.to_dict(), indent=2), *told, sep="\n")
             return 0
         judge = judges.plan_of(config) if config.evaluate_every else None
         with (
-            experiment.claimed(workdir, config) as changed,
-            _checkpoints(workdir / "checkpoints" / "last", config.keep_checkpoints) as last,
-            signals.caught() as stopped,
+            experiment.joined(workdir, config) as (mirror, changed),
+            closing(Checkpoints(workdir / "checkpoints" / "last", config.keep_checkpoints)) as last,
+            signals.caught() as signalled,
         ):
-            run = _Run(config, workdir, dataset, algorithm, mesh, judge, last, stopped, changed)
+            stop = Stop(signalled, mesh)
+            of_run = algorithm, mesh, judge, last, stop, changed
+            run, folder = _Run(config, mirror, dataset, *of_run), mirror.folder
             start = run.start()
             if start.step >= config.steps and start.unfinished is None:
                 more = f"For more, add --config.steps={2 * start.step}."
                 if experiment.at_rest(config, start.step):
                     more = "Its learning rate has come to 0; more takes another, longer run."
                 writer.say(f"This run is finished: {start.step:,} steps. {more}")
-                return _farewell(workdir)
+                return _farewell(mirror)
             if judge:
                 run.judge = judges.ready(judge, config)
             writer.say(summary)
             run.tell(start)
-            writer.write_json(workdir / "config.json", config.to_dict())
+            writer.write_json(folder / "config.json", config.to_dict())
             step, seconds = run.train(start)
             event = "stopped" if run.interrupted else "finished"
-            folders.record(workdir, event, step=step, seconds=round(seconds, 3))
+            folders.record(folder, event, step=step, seconds=round(seconds, 3))
             if run.interrupted:
-                writer.write_curves(workdir)
+                writer.write_curves(folder)
+                mirror.push()
                 writer.say(f"stopped after step {step:,}; the checkpoint is written.")
                 writer.say("The same command again goes on from there.")
-                return 128 + stopped()
+                return 128 + stop()
             writer.say(
                 f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min."
             )
-            return _farewell(workdir)
+            return _farewell(mirror)
 
 
 @dataclasses.dataclass
@@ -113,36 +119,35 @@ class _Run:
     """One start of a run."""
 
     config: ConfigDict
-    workdir: Path
+    mirror: folders.Mirror
     dataset: Any
     algorithm: Any
     mesh: Mesh
     judge: Judge | None  # of evaluations
     last: Checkpoints
-    stopped: Callable[[], int]
+    stopped: Stop
     changed: dict[str, list]  # harmless settings, with what they were and are
     interrupted: bool = False  # it ends before its end
 
     def start(self) -> _Start:
         """The newest checkpoint that is whole, or a fresh state."""
-        sharding = parallel.replicated(self.mesh)
-        restored = self.last.newest(experiment.abstract_state(self.algorithm, sharding))
+        restored = self.last.newest(experiment.abstract_state(self.algorithm, self.mesh))
         if restored is None:
             every = [self.config.checkpoint_every, *self.changed.get("checkpoint_every", ())]
-            experiment.refuse_to_begin_again(self.workdir, max(filter(None, every)))
+            experiment.refuse_to_begin_again(self.mirror, max(filter(None, every)))
             return _Start(0, initial_state(self.algorithm, self.mesh, self.config.seed))
         for step, text in restored.damaged.items():
             self.tell_damage(step, text, self.last.set_aside(step))
         info = restored.info
         unfinished = info.get("unfinished")
-        if any(line["step"] == restored.step for line in writer.read_metrics(self.workdir)):
+        if any(line["step"] == restored.step for line in writer.read_metrics(self.mirror.folder)):
             unfinished = None  # it was finished at an earlier start
         attempts, devices = info.get("attempts", 0), info.get("devices", "")
         return _Start(restored.step, restored.state, attempts, unfinished, devices)
 
-    def tell_damage(self, step: int, reason: str, moved: Path) -> None:
+    def tell_damage(self, step: int, reason: str, moved: Folder) -> None:
         writer.say(f"damaged: {reason}; moved to {moved}")
-        folders.record(self.workdir, "damaged", step=step, reason=reason, moved=str(moved))
+        folders.record(self.mirror.folder, "damaged", step=step, reason=reason, moved=str(moved))
 
     def tell(self, start: _Start) -> None:
         """Say where training starts, and write it to history.jsonl."""
@@ -157,19 +162,11 @@ class _Run:
                     f"that checkpoint was written on {start.devices}, this is {here}: results are "
                     f"equal up to the rounding of sums, not to the bit"
                 )
-        elif writer.read_metrics(self.workdir):
+        elif writer.read_metrics(self.mirror.folder):
             writer.say("there is no checkpoint yet: beginning again")
-        folders.record(
-            self.workdir,
-            "start",
-            step=start.step,
-            steps=self.config.steps,
-            changed=self.changed,
-            devices=here,
-            jaxgan=jaxgan.__version__,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-        )
+        machine = {"jaxgan": jaxgan.__version__, "host": socket.gethostname(), "pid": os.getpid()}
+        known = {"steps": self.config.steps, "changed": self.changed, "devices": here, **machine}
+        folders.record(self.mirror.folder, "start", step=start.step, **known)
 
     def train(self, start: _Start) -> tuple[int, float]:
         """Train to the end, or until stopped; the step reached and the run's seconds."""
@@ -199,7 +196,7 @@ class _Run:
                 self.last.remove(step)
             start = self.start()
             writer.say(f"{broken}; back to step {start.step:,}, attempt {attempt}")
-            folders.record(self.workdir, "restored", step=start.step, reason=str(broken))
+            folders.record(self.mirror.folder, "restored", step=start.step, reason=str(broken))
             # With other latents it need not come to the same end.
             state = start.state.replace(key=jax.random.fold_in(start.state.key, attempt))
             return dataclasses.replace(start, state=state, attempts=attempt)
@@ -229,9 +226,9 @@ class _Training:
         """The step reached and the seconds that the run has taken."""
         config, run, first = self.config, self.run, self.start.step
         with (
-            contextlib.closing(writer.Writer(run.workdir, first)) as self.output,
-            contextlib.closing(writer.Progress(first, config.steps)) as self.progress,
-            contextlib.closing(inputs_of(config, self.programs.feed, run.mesh, first)) as inputs,
+            closing(writer.Writer(run.mirror.folder, first)) as self.output,
+            closing(writer.Progress(first, config.steps, not parallel.is_first())) as self.progress,
+            closing(inputs_of(config, self.programs.feed, run.mesh, first)) as inputs,
         ):
             earlier = self.output.lines[-1].get("seconds", 0.0) if self.output.lines else 0.0
             self.clock = writer.Clock(first, config.derived.images_per_step, earlier)
@@ -262,7 +259,8 @@ class _Training:
     def _call(self, count: int, inputs: PyTree) -> None:
         """A call's steps, and what is due after them."""
         call = self.programs.calls[count]
-        self.state, metrics = call(self.state, self.programs.resident, inputs)
+        signal = self.run.stopped.signal()
+        self.state, metrics = call(self.state, self.programs.resident, inputs, signal)
         self.step += count
         self._read()  # one call runs, the next is in line, no more
         self.pending = self.step, metrics
@@ -290,6 +288,7 @@ class _Training:
             return {}
         (step, metrics), self.pending = self.pending, None
         metrics = jax.device_get(metrics)
+        self.run.stopped.hear(metrics)
         good = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
         skips = self.config.on_nonfinite == "skip"
         found = None if good.all() else health.first_nonfinite(metrics)
@@ -302,7 +301,9 @@ class _Training:
             if not skips or self.attempts > self.config.nonfinite_attempts:
                 raise broken
             self.progress.say(f"{broken}; skipped, {self.attempts} so far")
-            folders.record(self.run.workdir, "skipped", reason=str(broken), number=self.attempts)
+            folders.record(
+                self.run.mirror.folder, "skipped", reason=str(broken), number=self.attempts
+            )
         means = {
             name: float(np.mean(values[good]))
             for name, values in metrics.items()
@@ -328,26 +329,28 @@ class _Training:
                 self.output.samples(self.step, self.programs.draw(self.state))
             scores: dict[str, float | None] = {}
             if self._due("evaluate"):
-                found = self.programs.evaluate(self.state, self.run.stopped)
+                found = self.programs.evaluate(self.state, self.run.stopped.ask)
                 if found is None:
                     self.unfinished = line
                     return
+                found = parallel.of_first(lambda: found)  # others may round otherwise
                 scores = {k: v if math.isfinite(v) else None for k, v in found.items()}
                 self._save_if_best(scores[self.config.best_metric])
             if self._due("log") or scores:
                 self.output.metrics(line | scores)
                 for text in health.warnings(self.output.lines):
                     self.progress.say(f"warning: {text}")
+            self.run.mirror.push()
 
     def _save_if_best(self, value: float | None) -> None:
         """None is no finite number."""
         judge = self.run.judge
         if value is None or not judge:
             return
-        name, folder = self.config.best_metric, self.run.workdir / "checkpoints" / "best"
+        name, folder = self.config.best_metric, self.run.mirror.home / "checkpoints" / "best"
         sign = -judge.directions[name]
         like = digest([judge.protocol, self.config.evaluation.samples])
-        with _checkpoints(folder, 1) as best:
+        with closing(Checkpoints(folder, 1)) as best:
             for step in best.steps():
                 try:
                     there = best.info(step)
@@ -380,16 +383,11 @@ class _Training:
         return {"attempts": self.attempts, "unfinished": self.unfinished, "devices": devices}
 
 
-# --------------------------------------------------------------------------------------------------
-# The run's folder
-
-
-def _checkpoints(folder: Path, keep: int) -> contextlib.closing:
-    return contextlib.closing(Checkpoints(folder, keep))
-
-
-def _farewell(workdir: Path) -> int:
-    pictures = [*sorted((workdir / "samples").glob("*.png"))[-1:], writer.write_curves(workdir)]
-    writer.say(f"pictures: {', '.join(map(str, filter(None, pictures)))}")
-    writer.say(f"next: python -m jaxgan sample --workdir {workdir} --num 64 --out samples.png")
+def _farewell(mirror: folders.Mirror) -> int:
+    folder, home = mirror.folder, mirror.home
+    found = [*sorted((folder / "samples").glob("*.png"))[-1:], writer.write_curves(folder)]
+    mirror.push()
+    pictures = [str(home / path.relative_to(folder)) for path in filter(None, found)]
+    writer.say(f"pictures: {', '.join(pictures)}")
+    writer.say(f"next: python -m jaxgan sample --workdir {home} --num 64 --out samples.png")
     return 0

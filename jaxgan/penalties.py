@@ -23,6 +23,13 @@ Critic = Callable[[Images], Float[Array, " b"]]
 Scalar = Float[Array, ""]
 
 
+Draw = Callable[..., Array]  # (function, key, shape): function(key, shape), a row an image
+
+
+def _draw(function: Callable, key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+    return function(key, shape)
+
+
 class Scene(NamedTuple):
     """One update of a player, as its penalties see it; None is what only the other player has."""
 
@@ -37,6 +44,7 @@ class Scene(NamedTuple):
     generate: Any = None  # Float[Array, "b z"] -> Images
     z: Any = None  # Float[Array, "b z"], of which `fake` was made
     anchors: Any = None  # {"real": scalar, "fake": scalar}, moving averages of earlier logits
+    draw: Draw = _draw
 
 
 # --------------------------------------------------------------------------------------------------
@@ -63,18 +71,18 @@ def one_centred(critic: Critic, images: Images, target: float = 1.0) -> Scalar:
     return jnp.mean(jnp.square(norms - target))
 
 
-def interpolate(key: Key[Array, ""], a: Images, b: Images) -> Images:
+def interpolate(key: Key[Array, ""], a: Images, b: Images, draw: Draw = _draw) -> Images:
     """A point on the line from each a to its b, uniform."""
-    share = jax.random.uniform(key, (a.shape[0],) + (1,) * (a.ndim - 1))
+    share = draw(jax.random.uniform, key, (a.shape[0],) + (1,) * (a.ndim - 1))
     return a + share * (b - a)
 
 
-def around(key: Key[Array, ""], real: Images, scale: float = 0.5) -> Images:
+def around(key: Key[Array, ""], real: Images, scale: float = 0.5, draw: Draw = _draw) -> Images:
     """Kodali et al. 2017 (DRAGAN, the authors' code): real images moved by up to `scale` of the
     standard deviation of all pixels, in the same direction: x + share * scale * std * U(0, 1)."""
     noise_key, share_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    moved = real + scale * jnp.std(real) * jax.random.uniform(noise_key, real.shape)
-    return interpolate(share_key, real, moved)
+    moved = real + scale * jnp.std(real) * draw(jax.random.uniform, noise_key, real.shape)
+    return interpolate(share_key, real, moved, draw)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -89,13 +97,13 @@ def consistency(critic: Critic, images: Images, changed: Images) -> Scalar:
 def latent_consistency(scene: Scene, sigma: float = 0.07) -> Scalar:
     # Zhao et al. 2021 (ICR-GAN), section 3.2, of the discriminator: E (D(G(z)) - D(G(T(z))))^2 with
     # T(z) = z + N(0, sigma^2)
-    nearby = scene.z + sigma * jax.random.normal(scene.key, scene.z.shape)
+    nearby = scene.z + sigma * scene.draw(jax.random.normal, scene.key, scene.z.shape)
     return consistency(scene.critic, scene.fake, scene.generate(nearby))
 
 
 def latent_diversity(scene: Scene, sigma: float = 0.07) -> Scalar:
     # The same of the generator, to be kept large: -E ||G(z) - G(T(z))||^2, a mean over pixels
-    nearby = scene.z + sigma * jax.random.normal(scene.key, scene.z.shape)
+    nearby = scene.z + sigma * scene.draw(jax.random.normal, scene.key, scene.z.shape)
     return -jnp.mean(jnp.square(scene.fake - scene.generate(nearby)))
 
 
@@ -131,7 +139,7 @@ Penalty = Callable[..., Any]  # (scene, **settings) -> scalar
 
 
 def _between(scene: Scene) -> Images:
-    return interpolate(scene.key, scene.real, scene.fake)
+    return interpolate(scene.key, scene.real, scene.fake, scene.draw)
 
 
 def _moved(scene: Scene, images: Images, number: int) -> Images:
@@ -154,7 +162,7 @@ PENALTIES: dict[str, Penalty] = {
     "zero_gp": lambda scene: 2 * zero_centred(scene.critic, _between(scene)),
     "wgan_gp": lambda scene, target=1.0: one_centred(scene.critic, _between(scene), target),
     "dragan": lambda scene, target=1.0, scale=0.5: one_centred(
-        scene.critic, around(scene.key, scene.real, scale), target
+        scene.critic, around(scene.key, scene.real, scale, scene.draw), target
     ),
     "lecam": lambda scene: lecam(scene.real_logits, scene.fake_logits, scene.anchors),
     "cr": _cr,

@@ -35,8 +35,8 @@ class Programs:
         feed: data.Feed,
         resident: PyTree,
     ):
-        self.skip = config.on_nonfinite == "skip"
-        self.algorithm, self.mesh, self.feed, self.resident = algorithm, mesh, feed, resident
+        self.config, self.algorithm, self.mesh = config, algorithm, mesh
+        self.feed, self.resident = feed, resident
         self.calls: dict[int, Callable] = {}  # for each number of steps
         self.draw = make_drawing(config, algorithm, mesh, dataset)
         self.health = jax.jit(algorithm.health)
@@ -46,7 +46,7 @@ class Programs:
 
     def compile(self, state: PyTree, inputs: PyTree, counts: set[int]) -> None:
         """The programs for so many steps; `inputs` are those of any call."""
-        setting = self.algorithm, self.mesh, self.feed, self.skip
+        setting = self.config, self.algorithm, self.mesh, self.feed
         for count in counts:
             shapes = jax.tree.map(
                 lambda x, count=count: jax.ShapeDtypeStruct(
@@ -57,12 +57,39 @@ class Programs:
             self.calls[count] = compile_call(*setting, state, self.resident, shapes)
 
 
+class Stop:
+    """The stop signals that processes have received: the number of the largest, 0 for none.
+
+    All know it at the same step, for each call carries what every process has received by then.
+    """
+
+    def __init__(self, here: Callable[[], int], mesh: Mesh):
+        self.here, self.mesh = here, mesh
+        self.known = 0  # of several processes
+
+    def __call__(self) -> int:
+        return self.here() if jax.process_count() == 1 else self.known
+
+    def signal(self) -> jax.Array | None:
+        """This process's, for the next call."""
+        return parallel.signal(self.mesh, self.here())
+
+    def hear(self, metrics: dict[str, np.ndarray]) -> None:
+        """Takes all processes' out of a call's metrics."""
+        self.known = max(self.known, int(metrics.pop("signal", [0])[0]))
+
+    def ask(self) -> int:
+        """What all have received by now; each must ask."""
+        self.known = max(self.known, parallel.largest(self.here()))
+        return self()
+
+
 def initial_state(algorithm: Any, mesh: Mesh, seed: int) -> PyTree:
-    """The algorithm's first state, a copy on each device of the mesh."""
+    """The algorithm's first state, on the devices of the mesh."""
     # It runs once: on CPU LLVM would take seven times as long to make it quick.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    everywhere = parallel.replicated(mesh)
-    init = jax.jit(algorithm.init, out_shardings=everywhere, compiler_options=quick)
+    there = jax.tree.map(lambda x: x.sharding, abstract_state(algorithm, mesh))
+    init = jax.jit(algorithm.init, out_shardings=there, compiler_options=quick)
     return init(jax.random.key(seed))
 
 
@@ -95,37 +122,47 @@ def counts(config: ConfigDict, step: int) -> set[int]:
 
 
 def compile_call(
+    config: ConfigDict,
     algorithm: Any,
     mesh: Mesh,
     feed: data.Feed,
-    skip: bool,
     state: PyTree,
     resident: PyTree,
     inputs: PyTree,
 ) -> jax.stages.Compiled:
-    """`call(state, resident, inputs) -> (state, metrics)`: as many steps as `inputs` is of.
+    """`call(state, resident, inputs, signal) -> (state, metrics)`: the steps that `inputs` is for.
 
     `resident` are the feed's arrays that stay on the devices, `inputs` what the steps take beside
-    them. The state is donated; metrics are arrays with one element a step. With `skip` a step with
-    a metric that is not finite changes nothing of the state but its number.
+    them. The state is donated; metrics are arrays with one element a step. Where a step with a
+    metric that is not finite is skipped, it changes nothing of the state but its number. `signal`
+    are numbers, one from each device, of which the largest is a metric; None among processes that
+    are one.
     """
+    skip, train = config.on_nonfinite == "skip", algorithm.step
+    if config.parallel.mode == "replica":
+        train = parallel.on_replicas(train, mesh, config.parallel.synchronise)
 
-    def call(state, resident, inputs) -> tuple[PyTree, Metrics]:
+    def call(state, resident, inputs, signal) -> tuple[PyTree, Metrics]:
         def step(state, inputs):
             batch = feed.minibatches(resident, inputs)
             if not algorithm.num_classes:
                 batch = {"image": batch["image"]}
-            updated, metrics = algorithm.step(state, parallel.constrain_batch(batch, axis=1))
+            updated, metrics = train(state, parallel.constrain_batch(batch, axis=1))
             if skip:
                 good = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
                 unchanged = state.replace(step=updated.step)
                 updated = jax.tree.map(lambda *x: jnp.where(good, *x), updated, unchanged)
             return updated, metrics
 
-        return jax.lax.scan(step, state, inputs)
+        state, metrics = jax.lax.scan(step, state, inputs)
+        if signal is not None:
+            count = len(metrics["d_loss"])
+            metrics["signal"] = jnp.full(count, jnp.max(signal))
+        return state, metrics
 
-    compiled = jax.jit(call, donate_argnums=0, out_shardings=parallel.replicated(mesh))
-    return compiled.lower(state, resident, inputs).compile()
+    out = parallel.state_shardings(mesh, state), parallel.replicated(mesh)
+    compiled = jax.jit(call, donate_argnums=0, out_shardings=out)
+    return compiled.lower(state, resident, inputs, parallel.signal(mesh, 0)).compile()
 
 
 def first_nonfinite_leaf(state: PyTree) -> str | None:
@@ -171,16 +208,17 @@ def make_drawing(
     if there are any; points in a scatter plot, over real ones."""
     key = jax.random.fold_in(jax.random.key(config.seed), 3)  # init has taken 0 to 2
     classes = config.derived.num_classes
-    like = abstract_state(algorithm, parallel.replicated(mesh))
+    like, whole = abstract_state(algorithm, mesh), parallel.replicated(mesh)
     if len(config.derived.image_shape) == 1:
         labels = jnp.arange(2500, dtype=jnp.int32) % max(classes, 1)
         real = np.asarray(dataset.draw(jax.random.fold_in(key, 0), 2500)[0])
-        points = jax.jit(lambda state: algorithm.sample(state, key, labels)).lower(like).compile()
-        return lambda state: writer.scatter(np.asarray(points(state)), real)
+        points = jax.jit(lambda state: algorithm.sample(state, key, labels), out_shardings=whole)
+        drawn = points.lower(like).compile()
+        return lambda state: writer.scatter(np.asarray(drawn(state)), real)
     rows, columns = min(classes, 20) or 8, 10 if classes else 8
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
-    sample = jax.jit(lambda state: data.to_uint8(algorithm.sample(state, key, labels)))
-    images = sample.lower(like).compile()
+    sample = lambda state: data.to_uint8(algorithm.sample(state, key, labels))  # noqa: E731
+    images = jax.jit(sample, out_shardings=whole).lower(like).compile()
     return lambda state: writer.grid(np.asarray(images(state)), columns)
 
 
@@ -188,7 +226,7 @@ def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
     """Two lines: the memory that a call of several steps needs, by its compiled program, and the
     operations of one step."""
     feed, count = make_feed(config, algorithm, dataset), min(config.steps_per_call, config.steps)
-    state = abstract_state(algorithm, parallel.replicated(mesh))
+    state = abstract_state(algorithm, mesh)
     there = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.replicated(mesh))
     over = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.split(mesh, 2))
     resident = jax.tree.map(lambda x: there(x.shape, x.dtype), feed.resident)
@@ -196,8 +234,7 @@ def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
         lambda x: (over if x.ndim > 2 else there)(x.shape, x.dtype), feed.inputs(0, count)
     )
     begin = time.perf_counter()
-    skip = config.on_nonfinite == "skip"
-    call = compile_call(algorithm, mesh, feed, skip, state, resident, inputs)
+    call = compile_call(config, algorithm, mesh, feed, state, resident, inputs)
     line = f"{count} steps in one call, ready in {time.perf_counter() - begin:.1f} s"
     found = call.memory_analysis()
     if found:  # a platform may not tell

@@ -32,7 +32,6 @@ class Sampler:
         """`statistics` of BatchNorm: running, batch or standing; these of latents without
         truncation."""
         self.algorithm, self.mesh, self.statistics = algorithm, mesh, statistics
-        everywhere, shared = parallel.replicated(mesh), parallel.split(mesh, 0)
 
         def draw_chunk(state, seed, number, labels):
             # Training has taken 0 to 3 of the seed's keys.
@@ -50,8 +49,8 @@ class Sampler:
             key = jax.random.fold_in(jax.random.key(seed), 7)
             return algorithm.with_standing_statistics(state, key)
 
-        self._draw = jax.jit(draw_chunks, out_shardings=shared)
-        self._stand = jax.jit(stand, out_shardings=everywhere)
+        self._draw = jax.jit(draw_chunks, out_shardings=parallel.split(mesh, 0))
+        self._stand = jax.jit(stand)
 
     def draw(self, state: PyTree, labels: np.ndarray, count: int, seed: int) -> Iterator[Array]:
         """Batches of uint8 images (or float32 points), `count` or more, of the labels in turn.
@@ -79,5 +78,5 @@ class Sampler:
 
     def _prepared(self, state: PyTree, seed: int) -> PyTree:
         """On all devices, with the statistics that are asked for."""
-        state = parallel.replicate(self.mesh, state)
+        state = parallel.distribute(self.mesh, state)
         return self._stand(state, np.uint32(seed)) if self.statistics == "standing" else state

@@ -8,6 +8,8 @@
 Shapes in annotations are checked by beartype in the tests only; at run time they are documentation.
 """
 
+from typing import Any
+
 from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 
 Params = PyTree  # trainable arrays of one network
@@ -15,10 +17,13 @@ Stats = PyTree  # its other variables: BatchNorm moments, power iterations
 Metrics = dict[str, Array]  # scalars of one step
 Batch = dict[str, Array]  # image: float32 b h w c in [-1, 1], or points b 2; label: int32 b
 
+Folder = Any  # or file: a pathlib.Path, or one of etils.epath, as at gs://
+
 __all__ = [
     "Array",
     "Batch",
     "Float",
+    "Folder",
     "Int",
     "Key",
     "Metrics",

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,68 @@ from pathlib import Path
 from typing import Any
 
 from jaxgan.errors import UserError
+from jaxgan.typing import Folder
 
 BEAT = 3.0  # seconds between signs of life of the process that holds the folder
 PATIENCE = 20.0  # seconds without one, after which a lock from another machine is stale
+
+
+def folder_at(name: str | os.PathLike) -> Folder:
+    """A Path, or one of etils.epath for gs://...; raises UserError where nothing opens that."""
+    if "://" not in str(name):
+        return Path(name)
+    from etils import epath  # here: few runs are elsewhere
+
+    try:
+        folder = epath.Path(name)
+        folder.exists()
+    except (ImportError, KeyError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{name}: cannot be opened: {str(error).strip()}") from error
+    return folder
+
+
+class Mirror:
+    """A folder on this machine with a run's small files, where the run's own folder is elsewhere
+    (gs://...), or is another process's to write to."""
+
+    SMALL = ("config.json", "metrics.jsonl", "history.jsonl")
+
+    def __init__(self, home: Folder, folder: Path, writes: bool):
+        self.home, self.folder, self.writes = home, folder, writes
+        self._there: dict[Path, tuple[int, int]] = {}  # what was copied: its time and size
+
+    def pull(self) -> None:
+        """The files that a run goes on from; those of elsewhere as they are now."""
+        if self.folder == self.home:
+            return
+        for name in self.SMALL:
+            if (self.home / name).exists():
+                (self.folder / name).write_bytes((self.home / name).read_bytes())
+
+    def push(self) -> None:
+        """Copies what is new or has changed."""
+        if self.folder == self.home or not self.writes:
+            return
+        for path in sorted(self.folder.rglob("*")):
+            status = path.stat()
+            state = status.st_mtime_ns, status.st_size
+            if path.name.startswith(".") or path.is_dir() or self._there.get(path) == state:
+                continue
+            target = self.home / path.relative_to(self.folder).as_posix()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+            self._there[path] = state
+
+
+@contextlib.contextmanager
+def at_hand(home: Folder, first: bool) -> Iterator[Mirror]:
+    """Where a process writes a run's small files: in its folder, if that is on this machine and the
+    process is the first; else in a temporary one."""
+    if first and isinstance(home, Path):
+        yield Mirror(home, home, writes=True)
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxgan-") as folder:
+        yield Mirror(home, Path(folder), writes=first)
 
 
 @contextlib.contextmanager

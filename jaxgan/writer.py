@@ -18,7 +18,7 @@ import tqdm
 from PIL import Image
 
 from jaxgan.errors import UserError
-from jaxgan.typing import Float, UInt8
+from jaxgan.typing import Float, Folder, UInt8
 
 
 @contextlib.contextmanager
@@ -42,7 +42,11 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(path: Folder, value: object) -> None:
+    """`path` may be one of etils.epath, where a file is whole or not there."""
+    if not isinstance(path, Path):
+        path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        return
     with whole_file(path) as partial:
         partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
@@ -195,13 +199,13 @@ def say(text: str) -> None:
 class Progress:
     """A bar with images/s, losses and time left on a terminal, plain lines elsewhere."""
 
-    def __init__(self, step: int, steps: int):
+    def __init__(self, step: int, steps: int, quiet: bool = False):
         self._bar = tqdm.tqdm(
             initial=step,
             total=steps,
             unit="step",
             dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
+            disable=quiet or not sys.stderr.isatty(),
         )
 
     def update(self, step: int) -> None:

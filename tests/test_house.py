@@ -15,7 +15,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 FLOORS = [
     {"typing", "errors"},
     {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config"}
-    | {"workdir", "signals", "health", "weights"},
+    | {"workdir", "signals", "health", "weights", "processes"},
     {"models", "losses", "penalties", "augment", "metrics"},
     {"algorithms"},
     {"assembly", "sampler"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"evaluation"},
     {"judges"},
     {"programs", "reproductions"},
-    {"loop"},
+    {"loop", "planning"},
     {"cli"},
     {"__main__", "train"},  # nothing but ways into cli and loop
 ]
@@ -39,7 +39,7 @@ ONLY = {
     "tensorflow_datasets": {"data"},
     "grain": {"data"},
     "array_record": {"data"},
-    "ml_collections": {"config", "assembly", "experiment", "programs", "loop", "cli"},
+    "ml_collections": {"config", "assembly", "experiment", "programs", "loop", "planning", "cli"},
     "absl": {"train", "data"},
     "pickletools": {"weights"},
     "safetensors": {"weights"},

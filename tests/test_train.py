@@ -100,7 +100,7 @@ def power_cut(step):
 RESUMED = {"cgan", "gan_mlp", "ring"}  # with classes, without, points
 # Papers' data are not here: the embedded images take their place, at their size.
 SIZES = {"sngan_cifar10": 32, "r3gan_cifar10": 32, "r3gan_ffhq64": 64, "r3gan_ffhq256": 64}
-SIZES["sagan_imagenet128"] = 128
+SIZES["sagan_imagenet128"] = SIZES["sngan_imagenet128"] = 128
 
 
 def tiny(path):

@@ -149,8 +149,8 @@ class GAN:
             halflife=schedules.at(self.ema_halflife, state.step),
             rampup=self.ema_rampup,
         )
-        state = updated.replace(step=state.step + 1, generator=generator, ema=ema)
-        return state, {**player.mean_or_first_broken(d_metrics), **g_metrics}
+        metrics = {**player.mean_or_first_broken(d_metrics), **g_metrics}
+        return updated.replace(step=state.step + 1, generator=generator, ema=ema), metrics
 
     def update_discriminator(
         self, state: GANState, minibatch: Batch, number: Int[Array, ""] | int
@@ -179,7 +179,6 @@ class GAN:
         number = 0 if self.simultaneous else self.n_critic
         z = self.latents(state, number)
         parts = self._parts({"z": z, **minibatch}, state, self.n_critic)
-
         old = state.generator
 
         def objective(params: Params, stats: Stats, part: Batch):
@@ -245,6 +244,7 @@ class GAN:
             shift=self.view.shifted,
             generate=lambda z: self.view.packed(generate(z)),
             anchors=anchors(state.memory),
+            draw=parallel.draw,
         )
         added, penalties = penalise(self.penalties, scene, state.step, number)
         return loss + added, (after, {**metrics, **penalties})
@@ -277,7 +277,8 @@ class GAN:
             generator = state.generator.replace(params=params, stats=stats)
             return self.generate(generator, z, labels)
 
-        scene = Scene(params, jax.random.fold_in(key, 2), fake=fake, generate=generate, z=z)
+        key = jax.random.fold_in(key, 2)
+        scene = Scene(params, key, fake=fake, generate=generate, z=z, draw=parallel.draw)
         added, penalties = penalise(self.generator_penalties, scene, state.step, state.step)
         return loss + added, (after, {**metrics, **_named("g_", penalties)})
 
@@ -332,7 +333,7 @@ class GAN:
     def latents(self, state: GANState, number: Int[Array, ""] | int) -> Float[Array, "b z"]:
         """Those of the step's update `number`; the generator's has n_critic."""
         key = jax.random.fold_in(self._step_key(state), number)
-        shape = self.batch_size, self.z_dim
+        shape = self.batch_size // parallel.replicas(), self.z_dim
         return parallel.constrain_batch(latents.draw(key, self.latent, shape))
 
     def sample(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jaxgan import parallel
 from jaxgan.typing import Array, Float, Key, Stats
 
 TRUNCATED = 2.0  # where training truncates
@@ -17,12 +18,14 @@ def draw(
     anew until each number lies within -2 to 2. With `truncation` all lie within that."""
     if latent == "uniform":
         reach = 1.0 if truncation is None else min(truncation, 1.0)
-        return jax.random.uniform(key, shape, minval=-reach, maxval=reach)
+        flat = lambda key, shape: jax.random.uniform(key, shape, float, -reach, reach)  # noqa: E731
+        return parallel.draw(flat, key, shape)
     if latent == "truncated":
         truncation = min(truncation or TRUNCATED, TRUNCATED)
     if truncation is None:
-        return jax.random.normal(key, shape)
-    return jax.random.truncated_normal(key, -truncation, truncation, shape)
+        return parallel.draw(jax.random.normal, key, shape)
+    cut = lambda key, shape: jax.random.truncated_normal(key, -truncation, truncation, shape)  # noqa: E731
+    return parallel.draw(cut, key, shape)
 
 
 def standing_statistics(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from jaxgan import parallel
 from jaxgan.errors import lookup
 from jaxgan.typing import Array, Batch, Float, Metrics, Params, PyTree, Stats
 
@@ -51,7 +52,7 @@ def apply(
     It computes in `dtype`, from float32 and to float32. Stats stay float32, and layers reduce in it
     what needs it: moments, singular values, softmax, logits.
     """
-    variables = {"params": _cast(params, dtype), **stats}
+    variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
     mutable = list(stats) if train else []
     inputs = _cast(inputs, dtype)
     output, updated = module.apply(variables, *inputs, train=train, mutable=mutable)
@@ -86,12 +87,13 @@ def gradients(
 
     `objective(params, stats, part)` gives (loss, (stats, metrics)); `parts` has them along its
     first axis, or is the only one where `count` is 1. Stats go from part to part; metrics are
-    means.
+    means. All are averaged over replicas, if there are any.
     """
     of_part = jax.grad(objective, has_aux=True)
+    params = parallel.gathered(params)
     if count == 1:
         gradient, (stats, metrics) = of_part(params, stats, parts)
-        return gradient, stats, metrics
+        return parallel.mean_over_replicas((parallel.scattered(gradient), stats, metrics))
 
     def add(carry, part):
         total, stats = carry
@@ -101,7 +103,8 @@ def gradients(
     start = optax.tree.zeros_like(params), stats
     (total, stats), metrics = jax.lax.scan(add, start, parts)
     mean = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
-    return optax.tree.scale(1 / count, total), stats, mean
+    gradient = parallel.scattered(optax.tree.scale(1 / count, total))
+    return parallel.mean_over_replicas((gradient, stats, mean))
 
 
 def gradient_norms(gradients: Params) -> dict[str, Float[Array, ""]]:

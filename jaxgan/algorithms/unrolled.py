@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxgan import parallel
 from jaxgan.algorithms import player
 from jaxgan.algorithms.gan import GAN, GANState
 from jaxgan.algorithms.player import Player
@@ -41,6 +42,7 @@ def look_ahead(gan: GAN, state: GANState, part: Batch, count: int) -> Player:
     def update(discriminator: Player, number: Any) -> tuple[Player, None]:
         params, stats = discriminator.params, discriminator.stats
         gradients, (stats, _) = loss(params, stats, state, part, number)
+        gradients, stats = parallel.mean_over_replicas((gradients, stats))
         return player.update(discriminator, optimizer, gradients, stats), None
 
     return jax.lax.scan(update, state.discriminator, first + jnp.arange(count))[0]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgan import augment, schedules
+from jaxgan import augment, parallel, schedules
 from jaxgan.schedules import Scalar
 from jaxgan.typing import Array, Float, Int, Key, Metrics
 
@@ -55,7 +55,7 @@ class View(NamedTuple):
             single = self.augmentation.transform(augment_key, self.unpacked(images), p)
             images = self.packed(single)
         if callable(self.noise) or self.noise:
-            noise = jax.random.normal(jax.random.fold_in(key, 1), images.shape)
+            noise = parallel.draw(jax.random.normal, jax.random.fold_in(key, 1), images.shape)
             images = images + schedules.at(self.noise, step) * noise
         return images
 

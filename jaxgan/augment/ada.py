@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 
-from jaxgan.augment.chance import Images, Probability, chosen, per_image
+from jaxgan.augment.chance import Images, Probability, chosen, normal, per_image, uniform
 from jaxgan.augment.diffaugment import between, cut
 from jaxgan.augment.geometry import reflect
 from jaxgan.typing import Array, Float, Key
@@ -21,12 +21,8 @@ def ada_color(key: Key[Array, ""], images: Images, p: Probability) -> Images:
     """Brightness, contrast, luma flip, hue rotation and saturation. Grey images have a luma alone;
     of images that are neither grey nor of three channels only brightness and contrast change."""
     b = len(images)
-    which, normal, uniform = random.split(key, 3)
-    on, z, u = (
-        chosen(which, (5, b), p),
-        random.normal(normal, (3, b)),
-        random.uniform(uniform, (2, b)),
-    )
+    which, bell, flat = random.split(key, 3)
+    on, z, u = chosen(which, (5, b), p), normal(bell, (3, b)), uniform(flat, (2, b))
     brightness = jnp.where(on[0], 0.2 * z[0], 0.0)
     contrast = jnp.where(on[1], jnp.exp2(0.5 * z[1]), 1.0)
     luma = jnp.where(on[2] & (u[0] < 0.5), -1.0, 1.0)
@@ -100,7 +96,7 @@ def ada_filter(key: Key[Array, ""], images: Images, p: Probability) -> Images:
     amplification all bands are scaled so that a natural image keeps its power."""
     b = len(images)
     which, amount = random.split(key)
-    on, factors = chosen(which, (4, b), p), jnp.exp2(random.normal(amount, (4, b)))
+    on, factors = chosen(which, (4, b), p), jnp.exp2(normal(amount, (4, b)))
     gains = jnp.ones((b, 4))
     for i in range(4):
         # The factors of the other bands are 1, and the power's weights sum to 1.
@@ -138,15 +134,15 @@ def ada_noise(key: Key[Array, ""], images: Images, p: Probability) -> Images:
     # x + N(0, s^2) at each pixel and channel, s the absolute value of N(0, 0.1^2)
     which, amount, noise = random.split(key, 3)
     b = len(images)
-    deviation = jnp.where(chosen(which, (b,), p), 0.1 * jnp.abs(random.normal(amount, (b,))), 0.0)
-    return images + per_image(deviation) * random.normal(noise, images.shape)
+    deviation = jnp.where(chosen(which, (b,), p), 0.1 * jnp.abs(normal(amount, (b,))), 0.0)
+    return images + per_image(deviation) * normal(noise, images.shape, axis=0)
 
 
 def ada_cutout(key: Key[Array, ""], images: Images, p: Probability) -> Images:
     """Zeros in a rectangle of half the size, whose centre is anywhere in the image."""
     which, where = random.split(key)
     b, h, w, _ = images.shape
-    centre = random.uniform(where, (b, 2))
+    centre = uniform(where, (b, 2), axis=0)
     masks = []
     for i, n in enumerate((h, w)):
         low, high = (jnp.round((centre[:, i] + e) * n).astype(int) for e in (-0.25, 0.25))

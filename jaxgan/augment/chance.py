@@ -11,6 +11,7 @@ import jax
 from jax import random
 from jaxtyping import Bool
 
+from jaxgan.parallel import draw
 from jaxgan.typing import Array, Float, Key
 
 Images = Float[Array, "b h w c"]
@@ -21,10 +22,23 @@ Transform = Callable[[Key[Array, ""], Images, Probability], Images]
 
 
 def chosen(
-    key: Key[Array, ""], shape: tuple[int, ...], p: Array | float | int
+    key: Key[Array, ""], shape: tuple[int, ...], p: Array | float | int, axis: int = -1
 ) -> Bool[Array, "..."]:
-    """True with probability p, exactly never at p = 0 and exactly always at p = 1."""
-    return random.uniform(key, shape) < p
+    """True with probability p, exactly never at p = 0 and exactly always at p = 1.
+
+    `axis` is that of the images, here and below.
+    """
+    return draw(random.uniform, key, shape, axis) < p
+
+
+def uniform(
+    key: Key[Array, ""], shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, axis: int = -1
+) -> Float[Array, "..."]:
+    return draw(lambda key, shape: random.uniform(key, shape, float, low, high), key, shape, axis)
+
+
+def normal(key: Key[Array, ""], shape: tuple[int, ...], axis: int = -1) -> Float[Array, "..."]:
+    return draw(random.normal, key, shape, axis)
 
 
 def per_image(values: Array) -> Array:

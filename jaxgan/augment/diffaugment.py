@@ -10,7 +10,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax, random
 
-from jaxgan.augment.chance import Images, Mask, Probability, Which, chosen, per_image
+from jaxgan.augment.chance import (
+    Images,
+    Mask,
+    Probability,
+    Which,
+    chosen,
+    per_image,
+    uniform,
+)
+from jaxgan.parallel import draw
 from jaxgan.typing import Array, Int, Key
 
 
@@ -18,7 +27,7 @@ def brightness(key: Key[Array, ""], images: Images, p: Probability) -> Images:
     # x + U(-1/2, 1/2)
     which, amount = random.split(key)
     b = len(images)
-    added = random.uniform(amount, (b,), minval=-0.5, maxval=0.5)
+    added = uniform(amount, (b,), -0.5, 0.5)
     return images + per_image(jnp.where(chosen(which, (b,), p), added, 0.0))
 
 
@@ -35,7 +44,7 @@ def contrast(key: Key[Array, ""], images: Images, p: Probability) -> Images:
 def _about(mean: Array, key, images: Images, p: Probability, low: float, high: float) -> Images:
     which, amount = random.split(key)
     b = len(images)
-    factor = random.uniform(amount, (b,), minval=low, maxval=high)
+    factor = uniform(amount, (b,), low, high)
     extra = jnp.where(chosen(which, (b,), p), factor - 1, 0.0)
     return images + per_image(extra) * (images - mean)
 
@@ -45,7 +54,7 @@ def translation(key: Key[Array, ""], images: Images, p: Probability) -> Images:
     which, where = random.split(key)
     b, h, w, _ = images.shape
     limits = int(h / 8 + 0.5), int(w / 8 + 0.5)
-    shifts = jnp.where(chosen(which, (b, 1), p), _shifts(where, b, limits), 0)
+    shifts = jnp.where(chosen(which, (b, 1), p, axis=0), _shifts(where, b, limits), 0)
     return _shift(images, shifts, limits, "constant")
 
 
@@ -55,7 +64,7 @@ def cutout(key: Key[Array, ""], images: Images, p: Probability) -> Images:
     which, where = random.split(key)
     b, h, w, _ = images.shape
     masks = []
-    for n, u in zip((h, w), random.uniform(where, (2, b)), strict=True):
+    for n, u in zip((h, w), uniform(where, (2, b)), strict=True):
         size = int(n / 2 + 0.5)
         # An even square's centre is a corner of pixels, of which there is one more.
         low = jnp.floor(u * (n + 1 - size % 2)).astype(int) - size // 2
@@ -94,7 +103,7 @@ def cut(images: Images, which: Which, rows: Mask, columns: Mask) -> Images:
 def _shifts(key: Key[Array, ""], b: int, limits: tuple[int, int]) -> Int[Array, "b 2"]:
     """Whole pixels down and right, each from -limit to limit."""
     ends = jnp.array([limits])
-    return random.randint(key, (b, 2), -ends, ends + 1)
+    return draw(lambda key, shape: random.randint(key, shape, -ends, ends + 1), key, (b, 2))
 
 
 def _shift(images: Images, shifts: Int[Array, "b 2"], limits: tuple[int, int], mode: str) -> Images:

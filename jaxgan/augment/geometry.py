@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 
-from jaxgan.augment.chance import Images, Probability, Which, chosen, per_image
+from jaxgan.augment.chance import Images, Probability, Which, chosen, normal, per_image, uniform
 from jaxgan.typing import Array, Float, Key
 
 Matrix = Float[Array, "b 3 3"]
@@ -70,7 +70,7 @@ def _blit(key: Key[Array, ""], images: Images, p: Probability) -> Matrix:
     a turned image that is not square lies on a pixel."""
     b, h, w, _ = images.shape
     which, amount = random.split(key)
-    on, u = chosen(which, (3, b), p), random.uniform(amount, (4, b))
+    on, u = chosen(which, (3, b), p), uniform(amount, (4, b))
     flips = jnp.where(on[0], jnp.floor(2 * u[0]), 0.0)
     turns = jnp.where(on[1], jnp.floor(4 * u[1]), 0.0).astype(int)
     shift = jnp.round((u[2:].T - 0.5) / 4 * jnp.array([[w, h]]))
@@ -83,14 +83,14 @@ def _blit(key: Key[Array, ""], images: Images, p: Probability) -> Matrix:
 def _general(key: Key[Array, ""], images: Images, p: Probability) -> tuple[Matrix, Which]:
     """Scaling, rotation, anisotropic scaling, rotation, fractional translation; which have any."""
     b, h, w, _ = images.shape
-    which, normal, uniform = random.split(key, 3)
+    which, bell, flat = random.split(key, 3)
     p = jnp.asarray(p, float)
     p_rotate = 1 - jnp.sqrt(1 - p)  # so that one rotation or the other has probability p
     on = chosen(which, (5, b), jnp.stack([p, p_rotate, p, p_rotate, p])[:, None])
-    z = random.normal(normal, (4, b))
+    z = normal(bell, (4, b))
     size = jnp.where(on[0], jnp.exp2(0.2 * z[0]), 1.0)
     stretch = jnp.where(on[2], jnp.exp2(0.2 * z[1]), 1.0)
-    angles = random.uniform(uniform, (2, b), minval=-np.pi, maxval=np.pi)
+    angles = uniform(flat, (2, b), -np.pi, np.pi)
     before, after = jnp.where(on[1], angles[0], 0.0), jnp.where(on[3], angles[1], 0.0)
     shift = jnp.where(on[4][:, None], 0.125 * z[2:].T * jnp.array([[w, h]]), 0.0)
     inverse = _product(

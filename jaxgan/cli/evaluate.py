@@ -22,12 +22,14 @@ from typing import Any
 
 from jaxgan.cli.sample import add_statistics, add_step
 from jaxgan.errors import UserError
+from jaxgan.typing import Folder
+from jaxgan.workdir import folder_at
 
 FEATURES = ("classifier", "vgg16", "efficientnet_lite0", "inception_v3_fid", "dinov2_vitl14")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", type=Path, nargs="+", help="folders of one or more runs")
+    parser.add_argument("--workdir", nargs="+", help="folders of one or more runs")
     sets = (
         "a folder, .zip, .npy, .npz, or the name of a data set; SET@SPLIT chooses one of its splits"
     )
@@ -77,11 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxgan import parallel
 
-    for path in (*(each / "evaluation.json" for each in arguments.workdir or ()), arguments.out):
+    arguments.workdir = [*map(folder_at, arguments.workdir or ())]
+    for path in (*(each / "evaluation.json" for each in arguments.workdir), arguments.out):
         if path:
             _earlier(path)  # what is wrong there is told before the work
     with jax.set_mesh(parallel.whole_mesh()):
-        for workdir in arguments.workdir or ():
+        for workdir in arguments.workdir:
             _evaluate_run(workdir, arguments)
         if arguments.real:
             _evaluate_sets(arguments)
@@ -115,7 +118,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"--out: {arguments.out} is not a .json file")
 
 
-def _evaluate_run(workdir: Path, arguments: argparse.Namespace) -> None:
+def _evaluate_run(workdir: Folder, arguments: argparse.Namespace) -> None:
     from jaxgan import evaluation, experiment, judges, parallel
     from jaxgan.metrics import metrics_of
     from jaxgan.sampler import Sampler
@@ -283,7 +286,7 @@ def _record(judge, columns: dict[str, dict]) -> dict[str, Any]:
     return {"figures": columns, "protocol": judge.protocol, **hardware, **software}
 
 
-def _earlier(path: Path) -> list[dict[str, Any]]:
+def _earlier(path: Folder) -> list[dict[str, Any]]:
     """The evaluations in a file. Raises UserError where it is something else."""
     if not path.is_file():
         return []
@@ -296,7 +299,7 @@ def _earlier(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _add(path: Path, entry: dict[str, Any]) -> None:
+def _add(path: Folder, entry: dict[str, Any]) -> None:
     """Appends to the evaluations in a file; another of the same protocol is replaced."""
     from jaxgan import writer
 

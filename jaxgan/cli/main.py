@@ -1,11 +1,18 @@
 """The verbs of `python -m jaxgan`. A verb is a module with `add_arguments` and `run`."""
 
 import argparse
+import sys
 
 from jaxgan import __version__, cli
-from jaxgan.cli import evaluate, prepare, reproduce, sample
+from jaxgan.cli import evaluate, plan, prepare, reproduce, sample
 
-VERBS = {"sample": sample, "evaluate": evaluate, "prepare": prepare, "reproduce": reproduce}
+VERBS = {
+    "sample": sample,
+    "evaluate": evaluate,
+    "prepare": prepare,
+    "plan": plan,
+    "reproduce": reproduce,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
-    chosen = parser.parse_args(arguments)
+    own, overrides = cli.split_overrides(sys.argv[1:] if arguments is None else arguments)
+    chosen = parser.parse_args(own, argparse.Namespace(overrides=overrides))
+    if overrides and chosen.run is not plan.run:
+        parser.error(f"--config.{overrides[0]} is for plan alone; a run has its own config")
     cli.keep_compiled()
     return cli.run(lambda: chosen.run(chosen))

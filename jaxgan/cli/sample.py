@@ -13,10 +13,11 @@ import math
 from pathlib import Path
 
 from jaxgan.errors import UserError
+from jaxgan.workdir import folder_at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--workdir", required=True, help="the run's folder")
     parser.add_argument("--num", type=int, default=64, help="how many images (default 64)")
     parser.add_argument(
         "--out",
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxgan import experiment, parallel
     from jaxgan.sampler import CHUNK, Sampler
 
-    config, algorithm, state = experiment.load_run(arguments.workdir, arguments.step)
+    config, algorithm, state = experiment.load_run(folder_at(arguments.workdir), arguments.step)
     if len(config.derived.image_shape) == 1 and not out.suffix:
         raise UserError(f"--out: {out} is a folder for images; points go to .png, .npy or .npz")
     classes = _classes(arguments, config)

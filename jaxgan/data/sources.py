@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxgan.data import feed, images, toys
+from jaxgan.data.elsewhere import fetched
 from jaxgan.data.feed import Feed
 from jaxgan.errors import UserError, lookup
 from jaxgan.typing import Int, UInt8
@@ -189,7 +190,7 @@ def open_set(
         raise UserError(f"data.name: {name} lacks the set's name, as in {kind}:mnist")
     try:
         directory = directory_of(data_dir)
-        files = Path(path).expanduser() if path else None
+        files = fetched(path, directory) if path else None
         if files is not None and not files.exists():
             raise UserError(f"data.path: there is no {files}")
         return make(rest or name, split, image_size, directory, files)

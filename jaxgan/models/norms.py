@@ -25,6 +25,7 @@ from flax import struct
 
 from jaxgan.errors import UserError, lookup
 from jaxgan.models.layers import Dense
+from jaxgan.parallel import statistics_axes
 from jaxgan.typing import Array, Float, Int
 
 
@@ -52,7 +53,11 @@ def has_bias(norm: str) -> bool:
 def _batch(x: Array, train: bool, condition: Condition) -> Array:
     affine = condition.labels is None
     layer = nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, use_scale=affine, use_bias=affine
+        use_running_average=not train,
+        momentum=0.9,
+        use_scale=affine,
+        use_bias=affine,
+        axis_name=statistics_axes(),
     )
     return _by_label(layer(x), condition)
 
@@ -91,7 +96,11 @@ def _self_modulated(x: Array, train: bool, condition: Condition) -> Array:
             "model.*.norm: 'self_modulated' needs latents, which only the generator has"
         )
     layer = nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, use_scale=False, use_bias=False
+        use_running_average=not train,
+        momentum=0.9,
+        use_scale=False,
+        use_bias=False,
+        axis_name=statistics_axes(),
     )
     return SelfModulation()(layer(x), condition.z)
 

@@ -1,0 +1,66 @@
+"""The user's files at gs://... or whatever etils.epath opens: copied to this machine, once.
+
+Readers of images and of ArrayRecord want files of this machine. A copy bears the names and sizes of
+what it was made of, and is made anew where these have changed.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jaxgan.errors import UserError
+
+
+def fetched(name: str, directory: Path) -> Path:
+    """The file or folder `name`; of one elsewhere the copy in `directory`. Raises UserError."""
+    if "://" not in name:
+        return Path(name).expanduser()
+    from etils import epath  # here: few runs need it
+
+    try:
+        there = epath.Path(name)
+        files = _files(there)
+    except (ImportError, KeyError, ValueError, NotImplementedError, OSError) as error:
+        raise UserError(f"data.path: {name} cannot be opened: {str(error).strip()}") from error
+    if not files:
+        raise UserError(f"data.path: there is no {name}")
+    known = json.dumps([name, sorted((part, size) for part, (_, size) in files.items())])
+    target = directory / "elsewhere" / hashlib.sha256(known.encode()).hexdigest()[:16]
+    if not target.exists():
+        _copy(files, target)
+    return target / there.name
+
+
+def _files(there: Any) -> dict[str, tuple[Any, int]]:
+    """By the names that they get, each with its size."""
+    if not there.is_dir():
+        return {there.name: (there, there.stat().length)} if there.exists() else {}
+    found: dict[str, tuple[Any, int]] = {}
+    for path in there.iterdir():
+        found |= {f"{there.name}/{name}": file for name, file in _files(path).items()}
+    return found
+
+
+def _copy(files: dict[str, tuple[Any, int]], target: Path) -> None:
+    """All or nothing; of several processes that copy at once the first one's stays."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        made = Path(temporary) / "made"
+        for name, (path, size) in files.items():
+            if ".." in Path(name).parts:
+                raise UserError(f"data.path: {path} lies outside the folder")
+            copy = made / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("rb") as source, open(copy, "wb") as file:
+                while block := source.read(2**24):
+                    file.write(block)
+            if copy.stat().st_size != size:
+                raise UserError(f"data.path: {path} is cut short; try again")
+        try:
+            os.rename(made, target)
+        except OSError:
+            if not target.exists():
+                raise
