@@ -27,7 +27,9 @@ COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of the first o
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many processes train together")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "which of them this is, from 0")
 DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "ask the launcher (Cloud TPU, GKE ...) which processes train together"
+    "distributed",
+    None,
+    "ask the launcher (Cloud TPU ...) which processes train together; --nodistributed: none do",
 )
 
 
@@ -45,21 +47,23 @@ def main() -> int:
         raise UserError(f"{what}; for example: python train.py --config configs/cgan.py")
 
     cli.keep_compiled()
-    from jaxgan import (
-        config,
-        loop,
-        processes,
-        workdir,
-    )  # here: --help and wrong flags answer at once
+    from jaxgan import processes  # here, and the rest below: --help and wrong flags answer at once
 
     of_processes = COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
-    if DISTRIBUTED.value or any(x is not None for x in of_processes):
+    many = DISTRIBUTED.value or any(each is not None for each in of_processes)
+    if many or (DISTRIBUTED.value is None and processes.launched_together(os.environ)):
         processes.join(*of_processes)
-    elif processes.launched_together(os.environ):
-        processes.join(None, None, None)
-    settings = config.load(CONFIG.value, overrides)
-    name = WORKDIR.value or Path("runs") / Path(CONFIG.value).stem
-    return loop.train(settings, workdir.folder_at(name), DRY_RUN.value)
+        with processes.together():
+            return train(CONFIG.value, overrides)
+    return train(CONFIG.value, overrides)
+
+
+def train(path: str, overrides: list[str]) -> int:
+    from jaxgan import config, loop, workdir
+
+    settings = config.load(path, overrides)
+    folder = workdir.folder_at(WORKDIR.value or Path("runs") / Path(path).stem)
+    return loop.train(settings, folder, DRY_RUN.value)
 
 
 if __name__ == "__main__":

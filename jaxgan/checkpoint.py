@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
@@ -52,13 +52,15 @@ class Checkpoints:
     the first does the rest.
     """
 
-    def __init__(self, folder: Folder, keep: int = 0):
+    def __init__(self, folder: Folder, keep: int = 0, of_first: Callable = lambda make: make()):
+        """`of_first(make)`: what `make` gives in the first process, which decides for all."""
         for name in ("absl", "asyncio"):  # Orbax tells of each file it opens, and fails at length
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.folder, self._keep = folder.absolute(), keep
         self._local = isinstance(folder, Path)  # or one of etils.epath, as for gs://
         self._first = jax.process_index() == 0
         self._info: dict[str, Any] = {}
+        self._of_first = of_first
         if keep and self._first:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy_up()
@@ -116,16 +118,25 @@ class Checkpoints:
 
         Raises UserError where there are folders, but all are damaged.
         """
-        damaged: dict[int, str] = {}
-        for step in reversed(self.steps()):
-            try:
-                return Restored(step, *self.restore(step, like), damaged)
-            except Damaged as error:
-                damaged[step] = str(error)
+        whole, damaged = self._of_first(lambda: self._newest_whole(like))
+        if whole:
+            return Restored(whole[0], *self.restore(whole[0], like), dict(damaged))
         if not damaged:
             return None
-        listed = "; ".join(damaged.values())
+        listed = "; ".join(text for _, text in damaged)
         raise UserError(f"{self.folder}: no checkpoint is whole; nothing was changed: {listed}")
+
+    def _newest_whole(self, like: PyTree) -> tuple[list[int], list[list]]:
+        """Its step, if there is one, and what is wrong with each of the newer ones."""
+        damaged: list[list] = []
+        for step in reversed(self.steps()):
+            try:
+                self._check(step, like)
+            except Damaged as error:
+                damaged.append([step, str(error)])
+            else:
+                return [step], damaged
+        return [], damaged
 
     def restore(self, step: int, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         """The state at `step`, with the structure, shapes, dtypes and shardings of `like`, and what
@@ -134,6 +145,18 @@ class Checkpoints:
         Raises UserError where that step is not there or holds another state; Damaged where it is
         not what was saved.
         """
+        info = self._check(step, like)
+        try:
+            restore = ocp.args.StandardRestore(_filled(like))
+            state = self._manager.restore(step, args=restore)
+        except Exception as error:  # no damage: the files are as they were saved
+            raise UserError(f"{self.folder / str(step)}: cannot be read: {_line(error)}") from error
+        if dataclasses.is_dataclass(like):
+            state = cast(Any, dataclasses.replace)(like, **state)
+        return state, info
+
+    def _check(self, step: int, like: PyTree) -> dict[str, Any]:
+        """What was saved beside the state of `step`. Raises as `restore` does."""
         if step not in self.steps():
             have = ", ".join(f"{s:,}" for s in self.steps()) or "none"
             raise UserError(f"{self.folder}: no checkpoint of step {step:,}; there are: {have}")
@@ -153,14 +176,7 @@ class Checkpoints:
                 f"{self.folder / str(step)}: holds another state: {name} is "
                 f"{stored.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
             )
-        try:
-            restore = ocp.args.StandardRestore(_filled(like))
-            state = self._manager.restore(step, args=restore)
-        except Exception as error:  # no damage: the files are as they were saved
-            raise UserError(f"{self.folder / str(step)}: cannot be read: {_line(error)}") from error
-        if dataclasses.is_dataclass(like):
-            state = cast(Any, dataclasses.replace)(like, **state)
-        return state, info
+        return info
 
     def info(self, step: int) -> dict[str, Any]:
         """What was saved beside the state of `step`, whose files are all checked.
@@ -185,17 +201,24 @@ class Checkpoints:
 
     def set_aside(self, step: int) -> Folder:
         """Move the step's folder out of the way, to damaged/ beside `folder`; where it is then."""
-        target = self.folder.parent / "damaged" / f"{self.folder.name}-{step}"
-        self._meet("read")  # by all, who found the damage
-        while target.exists():
-            target = target.with_name(f"{target.name}x")
-        self._meet("named")
+        folder, place = self.folder / str(step), self.folder.parent / "damaged"
+        name = f"{self.folder.name}-{step}"
+        self._meet("read")
         if self._first:
-            target.parent.mkdir(exist_ok=True)
-            (self.folder / str(step)).rename(target)
+            place.mkdir(exist_ok=True)
+            while (place / name).exists():
+                name += "x"
+            if self._local:
+                folder.rename(place / name)
+            else:  # object stores have no folders to rename
+                for path in _files(folder):
+                    copy = place / name / path.relative_to(folder).as_posix()
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    copy.write_bytes(path.read_bytes())
+                folder.rmtree()
         self._meet("moved")
         self._manager.reload()
-        return target
+        return place / self._of_first(lambda: name)
 
     def remove(self, step: int) -> None:
         self._manager.delete(step)

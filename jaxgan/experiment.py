@@ -57,8 +57,9 @@ def check_metrics(config: ConfigDict) -> None:
 
 def make_feed(config: ConfigDict, algorithm: Any, dataset: Any) -> data.Feed:
     """How this process's share of the batches reaches the devices."""
+    choose = getattr(dataset, "choose_cache", lambda cache: cache)  # drawn data have no choice
     return dataset.feed(
-        cache=config.data.cache,
+        cache=parallel.of_first(lambda: choose(config.data.cache)),
         flip=config.data.flip,
         seed=config.seed,
         minibatches=algorithm.minibatches,
@@ -69,9 +70,13 @@ def make_feed(config: ConfigDict, algorithm: Any, dataset: Any) -> data.Feed:
 
 def make_mesh(config: ConfigDict) -> Mesh:
     """The devices that train. Raises UserError where they do not suit the batch."""
-    settings, replica = config.parallel, config.parallel.mode == "replica"
-    group = config.accumulate * config.pack if replica else 1
-    return parallel.make_mesh(settings.data, config.batch_size, settings.fsdp, group)
+    settings = config.parallel
+    return parallel.make_mesh(settings.data, config.batch_size, settings.fsdp, group_of(config))
+
+
+def group_of(config: ConfigDict) -> int:
+    """Images that must stay together on a device."""
+    return config.accumulate * config.pack if config.parallel.mode == "replica" else 1
 
 
 def abstract_state(algorithm: Any, mesh: Mesh) -> PyTree:
@@ -223,7 +228,7 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[dict[str, list]]:
 def refuse_to_begin_again(mirror: folders.Mirror, checkpoint_every: int) -> None:
     """Raises UserError where step 0 would write over a run that got to a checkpoint, now gone."""
     folder, lines = mirror.home / "checkpoints", writer.read_metrics(mirror.folder)
-    if any(path.name.isdecimal() for path in folder.iterdir()):
+    if folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir()):
         raise UserError(
             f"--workdir: {folder} holds an earlier version's checkpoints, which have no checksums; "
             f"name another --workdir"

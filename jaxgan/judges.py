@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxgan import data, weights, writer
+from jaxgan import data, parallel, weights, writer
 from jaxgan.data import download
 from jaxgan.errors import UserError, lookup
 from jaxgan.evaluation import Examples, Judge, digest
@@ -121,9 +121,11 @@ def _train(train: Examples, test: Examples, path: Path) -> None:
     )
     network = classifier.Classifier(len(train.class_names))
     images, labels = train.read(train.order)
-    params = classifier.train(network, images, np.asarray(labels), jax.random.key(0))
-    images, labels = test.read(test.order)
-    accuracy = classifier.accuracy(network, params, images, np.asarray(labels))
+    alone = parallel.mesh_of(jax.local_devices()[:1])  # other processes may have theirs already
+    with jax.set_mesh(alone):
+        params = classifier.train(network, images, np.asarray(labels), jax.random.key(0))
+        images, labels = test.read(test.order)
+        accuracy = classifier.accuracy(network, params, images, np.asarray(labels))
     print(f"it is right on {accuracy:.1%} of {test.identity['split']} images", flush=True)
     tensors = {k: np.asarray(v) for k, v in flatten_dict(params["params"], sep="/").items()}
     path.parent.mkdir(parents=True, exist_ok=True)

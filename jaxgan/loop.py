@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import experiment, health, judges, parallel, processes, signals, writer
+from jaxgan import experiment, health, judges, parallel, signals, writer
 from jaxgan import workdir as folders
 from jaxgan.checkpoint import Checkpoints, Damaged
 from jaxgan.errors import UserError
@@ -46,11 +46,6 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
 
     Returns the exit code: 0, or 128 + the number of the signal that stopped it. Raises UserError.
     """
-    with processes.together():
-        return _train(config, workdir, dry_run)
-
-
-def _train(config: ConfigDict, workdir: Folder, dry_run: bool) -> int:
     config, dataset = experiment.prepare(config)
     algorithm = experiment.build(config)
     mesh = experiment.make_mesh(config)
@@ -61,9 +56,10 @@ def _train(config: ConfigDict, workdir: Folder, dry_run: bool) -> int:
             print(json.dumps(config.to_dict(), indent=2), *told, sep="\n")
             return 0
         judge = judges.plan_of(config) if config.evaluate_every else None
+        kept = config.keep_checkpoints, parallel.of_first
         with (
             experiment.joined(workdir, config) as (mirror, changed),
-            closing(Checkpoints(workdir / "checkpoints" / "last", config.keep_checkpoints)) as last,
+            closing(Checkpoints(workdir / "checkpoints" / "last", *kept)) as last,
             signals.caught() as signalled,
         ):
             stop = Stop(signalled, mesh)
@@ -340,32 +336,43 @@ class _Training:
                 self.output.metrics(line | scores)
                 for text in health.warnings(self.output.lines):
                     self.progress.say(f"warning: {text}")
-            self.run.mirror.push()
+            self.run.mirror.push(last=False)
 
     def _save_if_best(self, value: float | None) -> None:
         """None is no finite number."""
-        judge = self.run.judge
+        judge, name = self.run.judge, self.config.best_metric
         if value is None or not judge:
             return
-        name, folder = self.config.best_metric, self.run.mirror.home / "checkpoints" / "best"
-        sign = -judge.directions[name]
-        like = digest([judge.protocol, self.config.evaluation.samples])
-        with closing(Checkpoints(folder, 1)) as best:
-            for step in best.steps():
-                try:
-                    there = best.info(step)
-                except Damaged as error:
-                    self.run.tell_damage(step, str(error), best.set_aside(step))
-                    continue
-                alike = (there.get("metric"), there.get("protocol")) == (name, like)
-                cost = sign * there["value"] if alike else math.inf
-                if cost == sign * value or (cost < sign * value and step < self.step):
-                    return
-                if step >= self.step:  # of a path that this run has left, or will come by once more
-                    best.remove(step)
-            told = {"metric": name, "value": value, "protocol": like}
-            best.save(self.step, self.state, **told, **self._info())
-            best.wait()  # the step's own checkpoint, which says that all is done, comes after
+        protocol = digest([judge.protocol, self.config.evaluation.samples])
+        told = {"metric": name, "value": value, "protocol": protocol}
+        best_of = self.run.mirror.home / "checkpoints" / "best"
+        with closing(Checkpoints(best_of, 1, parallel.of_first)) as best:
+            judged = lambda: self._judged(best, told, -judge.directions[name])  # noqa: E731
+            better, damaged, removed = parallel.of_first(judged)
+            for step, text in damaged:
+                self.run.tell_damage(step, text, best.set_aside(step))
+            for step in removed:
+                best.remove(step)
+            if better:
+                best.save(self.step, self.state, **told, **self._info())
+                best.wait()  # the step's own checkpoint, which says that all is done, comes after
+
+    def _judged(self, best: Checkpoints, told: dict[str, Any], sign: int) -> tuple:
+        """Whether this state is the best; damaged checkpoints; those of a path left or to come."""
+        damaged, removed = list[tuple[int, str]](), list[int]()
+        for step in best.steps():
+            try:
+                there = best.info(step)
+            except Damaged as error:
+                damaged.append((step, str(error)))
+                continue
+            alike = all(there.get(key) == told[key] for key in ("metric", "protocol"))
+            cost, mine = sign * there["value"] if alike else math.inf, sign * told["value"]
+            if cost == mine or (cost < mine and step < self.step):
+                return False, damaged, removed
+            if step >= self.step:
+                removed.append(step)
+        return True, damaged, removed
 
     def _save(self) -> None:
         if self.step in self.run.last.steps():

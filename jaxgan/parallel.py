@@ -10,8 +10,9 @@ together where a network is applied. The step is written for one device, and run
   packs. One device and eight give the same training up to the order of additions.
 * mode `replica`: each device runs the step on its own part of the batch (`jax.shard_map`), and
   gradients, metrics and the networks' running statistics are averaged: what `pmap` did with
-  `pmean`, and the papers of its time. BatchNorm and such losses see a device's part alone, unless
-  `synchronised`: then BatchNorm's moments are those of the whole batch. Devices take their rows of
+  `pmean`, and the papers of its time. BatchNorm, losses that compare images, top-k, DRAGAN's noise
+  and the metrics of diversity see a device's part alone, unless `synchronised`: then BatchNorm's
+  moments are those of the whole batch. Devices take their rows of
   one draw of random numbers, so without such statistics both modes train alike.
 """
 
@@ -48,17 +49,22 @@ def make_mesh(num_devices: int, batch_size: int, fsdp: int = 1, group: int = 1) 
             f"parallel.data: of several processes all {len(devices)} devices take part; leave it 0"
         )
     mesh = mesh_of(devices[: num_devices or None], fsdp)
-    if batch_size % mesh.size:
+    check_batch(batch_size, mesh.size, group)
+    return mesh
+
+
+def check_batch(batch_size: int, devices: int, group: int = 1) -> None:
+    """Raises UserError where `make_mesh` does so for the batch."""
+    if batch_size % devices:
         raise UserError(
-            f"batch_size: {batch_size} is not a multiple of the {mesh.size} devices that share "
-            f"it; choose one that is, or fewer devices with parallel.data"
+            f"batch_size: {batch_size} is not a multiple of the {devices} devices that share it; "
+            f"choose one that is, or fewer devices with parallel.data"
         )
-    if batch_size // mesh.size % group:
+    if batch_size // devices % group:
         raise UserError(
-            f"batch_size: a replica's {batch_size // mesh.size} images are not a multiple of "
+            f"batch_size: a replica's {batch_size // devices} images are not a multiple of "
             f"accumulate x pack = {group}; choose another, or parallel.mode=spmd"
         )
-    return mesh
 
 
 def mesh_of(devices: list[Any], fsdp: int = 1) -> Mesh:
@@ -75,8 +81,9 @@ def whole_mesh() -> Mesh:
 
 def describe(mesh: Mesh) -> str:
     """What results may depend on in their last bits."""
-    device = mesh.devices.flat[0]
-    return f"{mesh.size} x {device.device_kind} with jax {jax.__version__}"
+    device, number = mesh.devices.flat[0], jax.process_count()
+    processes = f" in {number} processes" if number > 1 else ""
+    return f"{mesh.size} x {device.device_kind}{processes} with jax {jax.__version__}"
 
 
 # --------------------------------------------------------------------------------------------------

@@ -27,7 +27,10 @@ NEWS, ALIVE = "jaxgan/failed/", "jaxgan/alive/"
 
 def launched_together(environment: Mapping[str, str]) -> bool:
     """Whether a launcher that JAX knows has started this process as one of several."""
-    counts = map(environment.get, ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    names = ["SLURM_STEP_NUM_TASKS"]
+    if "OMPI_MCA_orte_hnp_uri" in environment:  # by which JAX knows Open MPI, up to its version 4
+        names.append("OMPI_COMM_WORLD_SIZE")
+    counts = map(environment.get, names)
     hosts = map(environment.get, ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES"))
     many = any(count and count.isdecimal() and int(count) > 1 for count in counts)
     return many or any(names and "," in names for names in hosts)
@@ -61,10 +64,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """While several processes train: the failure of one ends all."""
-    if jax.process_count() == 1:
-        yield
-        return
+    """While several processes that have joined work: the failure of one ends all."""
     watch = _Watch()
     try:
         yield
@@ -91,7 +91,10 @@ class _Watch:
 
         self.store: Any = distributed.global_state.client
         self.me, self.ended = str(jax.process_index()), threading.Event()
-        self.seen: dict[str, tuple[str, float]] = {}  # of each process its last sign, and when
+        # Of each process its last sign, and when that came. The first may take longer.
+        begin = time.monotonic() + PATIENCE
+        names = map(str, range(jax.process_count()))
+        self.seen = {ALIVE + name: ("0 an unknown host", begin) for name in names}
         self.beat(0)
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
@@ -113,11 +116,12 @@ class _Watch:
         for key, text in self.store.key_value_dir_get(NEWS):
             if key != NEWS + self.me:
                 self.end(text)
-        now = time.monotonic()
-        for key, sign in self.store.key_value_dir_get(ALIVE):
-            if self.seen.get(key, ("", now))[0] != sign:
+        now, signs = time.monotonic(), dict(self.store.key_value_dir_get(ALIVE))
+        for key, (earlier, then) in self.seen.items():
+            sign = signs.get(key, earlier)
+            if sign != earlier:
                 self.seen[key] = sign, now
-            elif now - self.seen[key][1] > PATIENCE:
+            elif now - then > PATIENCE:
                 name, host = key.removeprefix(ALIVE), sign.partition(" ")[2]
                 self.end(
                     f"process {name} on {host} is gone: no sign of life for {PATIENCE:.0f} s; the "
@@ -146,7 +150,10 @@ class _Watch:
 
     def close(self) -> None:
         """When all have come to the end; the first leaves last, for it is the coordinator."""
-        self.store.wait_at_barrier("jaxgan/end", round(1000 * PATIENCE))
+        try:
+            self.store.wait_at_barrier("jaxgan/end", 600_000)  # milliseconds
+        except jax.errors.JaxRuntimeError as error:
+            self.end(f"the other processes did not come to the end: {_sentence(error)}")
         self.ended.set()
         self.thread.join()
         if self.me != "0":

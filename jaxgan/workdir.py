@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxgan.errors import UserError
-from jaxgan.typing import Folder
 
 BEAT = 3.0  # seconds between signs of life of the process that holds the folder
 PATIENCE = 20.0  # seconds without one, after which a lock from another machine is stale
 
 
-def folder_at(name: str | os.PathLike) -> Folder:
+def folder_at(name: str | os.PathLike) -> Any:
     """A Path, or one of etils.epath for gs://...; raises UserError where nothing opens that."""
     if "://" not in str(name):
         return Path(name)
@@ -41,7 +40,7 @@ class Mirror:
 
     SMALL = ("config.json", "metrics.jsonl", "history.jsonl")
 
-    def __init__(self, home: Folder, folder: Path, writes: bool):
+    def __init__(self, home: Any, folder: Path, writes: bool):
         self.home, self.folder, self.writes = home, folder, writes
         self._there: dict[Path, tuple[int, int]] = {}  # what was copied: its time and size
 
@@ -53,10 +52,18 @@ class Mirror:
             if (self.home / name).exists():
                 (self.folder / name).write_bytes((self.home / name).read_bytes())
 
-    def push(self) -> None:
-        """Copies what is new or has changed."""
+    def push(self, last: bool = True) -> None:
+        """Copies what is new or has changed; but for the last time, a failure is only told."""
         if self.folder == self.home or not self.writes:
             return
+        try:
+            self._copy()
+        except Exception as error:  # whatever a file system elsewhere raises
+            if last:
+                raise UserError(f"{self.home}: cannot be written: {error}") from error
+            print(f"warning: {self.home}: not written for now: {error}", file=sys.stderr)
+
+    def _copy(self) -> None:
         for path in sorted(self.folder.rglob("*")):
             status = path.stat()
             state = status.st_mtime_ns, status.st_size
@@ -69,7 +76,7 @@ class Mirror:
 
 
 @contextlib.contextmanager
-def at_hand(home: Folder, first: bool) -> Iterator[Mirror]:
+def at_hand(home: Any, first: bool) -> Iterator[Mirror]:
     """Where a process writes a run's small files: in its folder, if that is on this machine and the
     process is the first; else in a temporary one."""
     if first and isinstance(home, Path):

@@ -744,7 +744,8 @@ def test_a_failed_save_leaves_no_thread(tmp_path):
         with failing("in the manifest"), pytest.raises(UserError):
             checkpoints.save(4, make_tree())
             checkpoints.wait()
-        left = [thread for thread in set(threading.enumerate()) - before if not thread.daemon]
+        new = set(threading.enumerate()) - before
+        left = [thread for thread in new if thread.is_alive() and not thread.daemon]
     assert not left
 
 

@@ -66,12 +66,11 @@ def test_data_elsewhere_are_copied_once_and_anew_when_they_change(bucket, tmp_pa
 def test_a_run_elsewhere_has_its_small_files_there(bucket, tmp_path, monkeypatch):
     # The arrays would be TensorStore's to write, which knows no bucket of this process's memory.
     class Local(Checkpoints):
-        def __init__(self, folder, keep=0):
-            super().__init__(tmp_path / folder.name, keep)
+        def __init__(self, folder, *others):
+            super().__init__(tmp_path / folder.name, *others)
 
     monkeypatch.setattr(loop, "Checkpoints", Local)
     home = folder_at("gs://bucket/run")
-    (home / "checkpoints").mkdir(parents=True, exist_ok=True)
 
     def train(steps):
         config = configs.tiny(configs.load("configs/gan_mlp.py"))

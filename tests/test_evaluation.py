@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh
 
-from jaxgan import config, data, evaluation, experiment, judges, loop
+from jaxgan import config, data, evaluation, experiment, judges, loop, parallel
 from jaxgan.cli.main import main
 from jaxgan.sampler import Sampler
 
@@ -23,8 +22,7 @@ ALL = ("frechet", "kernel", "score", "prdc", "accuracy", "diversity", "sliced_wa
 
 
 def mesh_of(count):
-    axis_types = (jax.sharding.AxisType.Auto,)
-    return Mesh(np.array(jax.devices()[:count]), ("data",), axis_types=axis_types)
+    return parallel.mesh_of(jax.devices()[:count])
 
 
 @pytest.fixture(scope="module")

@@ -292,7 +292,6 @@ import sys
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh
 
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 address, number, out, size, seed, k, b = sys.argv[1], int(sys.argv[2]), sys.argv[3], *map(
@@ -303,7 +302,7 @@ assert (len(jax.devices()), len(jax.local_devices())) == (4, 2)
 
 from jaxgan import data, parallel
 
-mesh = Mesh(np.array(jax.devices()), ("data",), axis_types=(AxisType.Auto,))
+mesh = parallel.whole_mesh()
 opened = data.open_set("fashion_mnist_mini", split=f"test[:{size}]")
 for cache in ("host", "none", "device"):
     feed = opened.feed(

@@ -286,7 +286,7 @@ def stopped_at(step):
     to_the_end = loop._Training.to_the_end
 
     def train(self):
-        self.run.stopped = lambda: 15 if self.step >= step else 0
+        self.run.stopped = programs.Stop(lambda: 15 if self.step >= step else 0, self.run.mesh)
         return to_the_end(self)
 
     return train

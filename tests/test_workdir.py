@@ -298,8 +298,8 @@ def test_machines_of_one_name_are_told_apart(tmp_path):
 def test_a_late_sign_of_life_is_one(tmp_path, quick):
     foreign(tmp_path)
     timer = threading.Timer(0.4, os.utime, [lock(tmp_path)])
-    timer.start()
     start = time.monotonic()
+    timer.start()
     assert "on node7," in refused(tmp_path)
     assert time.monotonic() - start >= 0.4  # not before the sign
     timer.join()

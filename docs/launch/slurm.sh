@@ -21,7 +21,8 @@ srun --kill-on-bad-exit=1 \
   --config.data.path="$HOME/imagenet128" "$@"
 code=$?
 
-# 143: stopped by a signal, with a checkpoint. 2: the user's error, or a process that was lost.
+# 143: stopped by a signal, with a checkpoint. Other codes: a mistake, or a process that was lost,
+# after which SLURM itself puts the job back where a node has failed.
 if [ "$code" -eq 143 ]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi

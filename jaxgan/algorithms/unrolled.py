@@ -40,8 +40,9 @@ def look_ahead(gan: GAN, state: GANState, part: Batch, count: int) -> Player:
     first = state.step * gan.n_critic + (0 if gan.simultaneous else gan.n_critic)
 
     def update(discriminator: Player, number: Any) -> tuple[Player, None]:
-        params, stats = discriminator.params, discriminator.stats
+        params, stats = parallel.gathered(discriminator.params), discriminator.stats
         gradients, (stats, _) = loss(params, stats, state, part, number)
+        gradients = parallel.scattered(gradients)
         gradients, stats = parallel.mean_over_replicas((gradients, stats))
         return player.update(discriminator, optimizer, gradients, stats), None
 

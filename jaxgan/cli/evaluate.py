@@ -22,7 +22,6 @@ from typing import Any
 
 from jaxgan.cli.sample import add_statistics, add_step
 from jaxgan.errors import UserError
-from jaxgan.typing import Folder
 from jaxgan.workdir import folder_at
 
 FEATURES = ("classifier", "vgg16", "efficientnet_lite0", "inception_v3_fid", "dinov2_vitl14")
@@ -118,7 +117,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"--out: {arguments.out} is not a .json file")
 
 
-def _evaluate_run(workdir: Folder, arguments: argparse.Namespace) -> None:
+def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
     from jaxgan import evaluation, experiment, judges, parallel
     from jaxgan.metrics import metrics_of
     from jaxgan.sampler import Sampler
@@ -286,7 +285,7 @@ def _record(judge, columns: dict[str, dict]) -> dict[str, Any]:
     return {"figures": columns, "protocol": judge.protocol, **hardware, **software}
 
 
-def _earlier(path: Folder) -> list[dict[str, Any]]:
+def _earlier(path: Any) -> list[dict[str, Any]]:
     """The evaluations in a file. Raises UserError where it is something else."""
     if not path.is_file():
         return []
@@ -299,7 +298,7 @@ def _earlier(path: Folder) -> list[dict[str, Any]]:
     return entries
 
 
-def _add(path: Folder, entry: dict[str, Any]) -> None:
+def _add(path: Any, entry: dict[str, Any]) -> None:
     """Appends to the evaluations in a file; another of the same protocol is replaced."""
     from jaxgan import writer
 

@@ -36,5 +36,6 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(own, argparse.Namespace(overrides=overrides))
     if overrides and chosen.run is not plan.run:
         parser.error(f"--config.{overrides[0]} is for plan alone; a run has its own config")
-    cli.keep_compiled()
+    if chosen.run is not plan.run:  # which tells how long compilation takes
+        cli.keep_compiled()
     return cli.run(lambda: chosen.run(chosen))

@@ -1,16 +1,17 @@
 """The user's files at gs://... or whatever etils.epath opens: copied to this machine, once.
 
-Readers of images and of ArrayRecord want files of this machine. A copy bears the names and sizes of
-what it was made of, and is made anew where these have changed.
+Readers of images and of ArrayRecord want files of this machine. A copy is known by the names and
+sizes of what it was made of, and another is made where these have changed; not where files of the
+same sizes have taken their places.
 """
 
 import hashlib
 import json
-import os
-import tempfile
+import shutil
 from pathlib import Path
 from typing import Any
 
+from jaxgan.data.writing import once
 from jaxgan.errors import UserError
 
 
@@ -29,8 +30,7 @@ def fetched(name: str, directory: Path) -> Path:
         raise UserError(f"data.path: there is no {name}")
     known = json.dumps([name, sorted((part, size) for part, (_, size) in files.items())])
     target = directory / "elsewhere" / hashlib.sha256(known.encode()).hexdigest()[:16]
-    if not target.exists():
-        _copy(files, target)
+    once(target, lambda made: _copy(files, made))
     return target / there.name
 
 
@@ -45,22 +45,12 @@ def _files(there: Any) -> dict[str, tuple[Any, int]]:
 
 
 def _copy(files: dict[str, tuple[Any, int]], target: Path) -> None:
-    """All or nothing; of several processes that copy at once the first one's stays."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
-        made = Path(temporary) / "made"
-        for name, (path, size) in files.items():
-            if ".." in Path(name).parts:
-                raise UserError(f"data.path: {path} lies outside the folder")
-            copy = made / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("rb") as source, open(copy, "wb") as file:
-                while block := source.read(2**24):
-                    file.write(block)
-            if copy.stat().st_size != size:
-                raise UserError(f"data.path: {path} is cut short; try again")
-        try:
-            os.rename(made, target)
-        except OSError:
-            if not target.exists():
-                raise
+    for name, (path, size) in files.items():
+        if ".." in Path(name).parts:
+            raise UserError(f"data.path: {path} lies outside the folder")
+        copy = target / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as source, open(copy, "wb") as file:
+            shutil.copyfileobj(source, file, 2**24)
+        if copy.stat().st_size != size:
+            raise UserError(f"data.path: {path} is cut short; try again")

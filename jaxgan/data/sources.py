@@ -93,9 +93,12 @@ class Prepared:
 
     def feed(self, cache: str, **settings: Any) -> Feed:
         """See feed.make_feed; `cache` may be "auto"."""
+        return feed.make_feed(self, self.choose_cache(cache), **settings)
+
+    def choose_cache(self, cache: str) -> str:
+        """The way that fits this machine, see feed.choose_cache."""
         num_bytes = self.num_examples * int(np.prod(self.shape))
-        cache = feed.choose_cache(num_bytes, cache, *feed.free_memory())
-        return feed.make_feed(self, cache, **settings)
+        return feed.choose_cache(num_bytes, cache, *feed.free_memory())
 
 
 def _first_line(error: Exception) -> str:
@@ -210,6 +213,11 @@ def load(
 
 def directory_of(data_dir: str = "") -> Path:
     """Where prepared sets lie; "": TFDS's own folder."""
+    if "://" in data_dir:
+        raise UserError(
+            f"data.dir: {data_dir} is not on this machine; name a folder that is, and your files "
+            f"elsewhere in data.path"
+        )
     if data_dir:
         return Path(data_dir).expanduser()
     import tensorflow_datasets as tfds

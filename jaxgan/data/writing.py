@@ -128,7 +128,7 @@ def once(target: Path, make: Callable[[Path], None]) -> bool:
             try:
                 workshop.mkdir()
                 make(workshop / "set")
-                for path in (workshop / "set").iterdir():
+                for path in filter(Path.is_file, (workshop / "set").rglob("*")):
                     with open(path, "rb") as file:
                         os.fsync(file.fileno())
                 os.rename(workshop / "set", target)

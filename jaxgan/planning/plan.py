@@ -23,7 +23,7 @@ from jaxgan.data import Feed
 from jaxgan.data.feed import choose_cache, free_memory
 from jaxgan.data.known import Absent, known
 from jaxgan.errors import UserError
-from jaxgan.experiment import abstract_state
+from jaxgan.experiment import abstract_state, group_of
 from jaxgan.planning import flops, hlo, roofline
 from jaxgan.planning.chips import Topology, options
 from jaxgan.planning.traffic import contents, traffic
@@ -89,11 +89,7 @@ def plan(config: ConfigDict, topology: Topology, classes: int = 0) -> Figures:
             f"parallel.data: {config.parallel.data}, but all {topology.devices} devices of "
             f"{topology.name} take part; leave it 0, or name another --topology"
         )
-    if config.batch_size % topology.devices:
-        raise UserError(
-            f"batch_size: {config.batch_size} is not a multiple of the {topology.devices} devices "
-            f"of {topology.name}"
-        )
+    parallel.check_batch(config.batch_size, topology.devices, group_of(config))
     call = _call(config, dataset, topology, devices)
     found: Figures = {
         "topology": topology.name,

@@ -1,7 +1,8 @@
 """How long a step takes at best: the longest of what its arithmetic, HBM and interconnect take.
 
-A roofline (Williams et al. 2009): all three go on at once and each at its peak, so the time is a
-lower bound, and what is measured will be longer. Assumed is, besides:
+A roofline (Williams et al. 2009): all three go on at once and each at its peak, so what is measured
+will be longer, unless it is the interconnect that binds: a torus may use more ports than assumed
+here. Assumed is, besides:
 
 * Products run at the chip's bfloat16 peak, those of float32 too: TPUs round the factors to bfloat16
   unless jax_default_matmul_precision says otherwise (highest: six such products). How much of a
@@ -14,7 +15,8 @@ lower bound, and what is measured will be longer. Assumed is, besides:
       all-gather, reduce-scatter, all-to-all     (n - 1) / n x bytes / bandwidth
       collective-permute, -broadcast                           bytes / one port
 
-  Larger tori have more ports, and messages have a latency: neither is looked at.
+  Chips of larger tori have more ports (v5e four, v5p six), with which a collective may take half or
+  a third of that, and messages have a latency: neither is looked at.
 """
 
 from collections.abc import Mapping
