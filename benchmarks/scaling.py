@@ -77,7 +77,7 @@ def draw(panels: dict[str, dict[int, dict]], title: str, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/dcgan.py")
-    parser.add_argument("--each", type=int, default=256, help="images for each chip")
+    parser.add_argument("--each", type=int, default=32, help="images for each chip")
     parser.add_argument("--all", type=int, default=4096, help="images in all")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     arguments, more = parser.parse_known_args()
