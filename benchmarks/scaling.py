@@ -13,17 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SHAPES = {
-    1: "1x1",
-    2: "1x2",
-    4: "2x2",
-    8: "2x4",
-    16: "4x4",
-    32: "4x8",
-    64: "8x8",
-    128: "8x16",
-    256: "16x16",
-}
+SHAPES = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 64: "8x8", 256: "16x16"}
 PARTS = ("compute", "hbm", "interconnect")
 
 

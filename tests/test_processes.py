@@ -27,6 +27,7 @@ TINY = {
     "model.generator.width": 4,
     "model.discriminator.width": 4,
 }
+EVALUATED = {"evaluate_every": 4, "evaluation.samples": 128}
 ALONE = {**os.environ, "XLA_FLAGS": "", "JAX_NUM_CPU_DEVICES": "1"}  # one device a process
 
 
@@ -65,6 +66,10 @@ def arrays(workdir):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(parts)]
 
 
+def lines_of(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
 def wait_for(path, children, seconds=200):
     deadline = time.monotonic() + seconds
     while not path.exists():
@@ -82,16 +87,22 @@ def assert_close(found, wanted):
 @pytest.fixture(scope="module")
 def by_one(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "one"
-    run(workdir, 1)
+    run(workdir, 1, **EVALUATED)
     return workdir
 
 
 def test_two_processes_train_as_one(by_one, tmp_path):
-    first, second = run(tmp_path / "two", 2)
+    first, second = run(tmp_path / "two", 2, **EVALUATED)
     assert_close(arrays(tmp_path / "two"), arrays(by_one))
     assert "8 steps (0 kimg)" in first[1] and "steps" not in second[1]  # the first speaks for all
-    lines = [json.loads(line) for line in (tmp_path / "two/metrics.jsonl").read_text().splitlines()]
+    lines, wanted = lines_of(tmp_path / "two"), lines_of(by_one)
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    assert lines[-1]["sliced_wasserstein"] == pytest.approx(wanted[-1]["sliced_wasserstein"], 1e-3)
+    best = [
+        sorted(p.name for p in (each / "checkpoints/best").glob("[0-9]*"))
+        for each in (by_one, tmp_path / "two")
+    ]
+    assert best[0] == best[1] and best[0]
     assert sorted(p.name for p in (tmp_path / "two/samples").iterdir()) == [
         "00000004.png",
         "00000008.png",
@@ -135,6 +146,17 @@ def test_the_mistake_of_one_process_ends_all_and_is_told_by_each(tmp_path):
     assert first[0] == second[0] == 2
     assert f"error: {told}optimizer.generator.learning_rate (0.0001 " in second[2]
     assert f"failed: {told}" in first[2] and "error: process 1 on " in first[2]
+
+
+@pytest.mark.slow
+def test_where_the_first_process_is_killed_the_others_end(tmp_path):
+    children = start(tmp_path / "run", 2, steps=4000, checkpoint_every=4, sample_every=4000)
+    wait_for(tmp_path / "run/checkpoints/last/8", children)
+    children[0].kill()
+    killed = time.monotonic()
+    code, _, errors = end(children)[1]
+    assert time.monotonic() - killed < 60
+    assert code not in (0, None) and "coordination service" in errors  # JAX's own words
 
 
 @pytest.mark.slow

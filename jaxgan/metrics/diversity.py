@@ -20,12 +20,14 @@ def diversity(
     fake ones of the same labels, which are what to compare. 0 where each has a class to itself.
     """
     rows = _pooled(images).reshape(images.shape[0], -1)
-    if labels is None:
-        labels = jnp.zeros(images.shape[0], jnp.int32)
-    same = jnp.float32(labels[:, None] == labels[None, :])
-    sizes = same.sum(1)  # of each image's class
-    means = jnp.matmul(same, rows, precision=jax.lax.Precision.HIGHEST) / sizes[:, None]
-    freedom = rows.shape[0] - jnp.sum(1 / sizes)
+    if labels is None:  # nothing but a sum passes between devices
+        means, classes = rows.mean(0, keepdims=True), jnp.float32(1)
+    else:
+        same = jnp.float32(labels[:, None] == labels[None, :])
+        sizes = same.sum(1)  # of each image's class
+        means = jnp.matmul(same, rows, precision=jax.lax.Precision.HIGHEST) / sizes[:, None]
+        classes = jnp.sum(1 / sizes)
+    freedom = rows.shape[0] - classes
     variance = jnp.sum(jnp.square(rows - means)) / (jnp.maximum(freedom, 1.0) * rows.shape[1])
     return jnp.sqrt(variance)
 
