@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import itertools
 import math
 import time
@@ -156,8 +155,8 @@ def compile_call(
 
         state, metrics = jax.lax.scan(step, state, inputs)
         if signal is not None:
-            count = len(metrics["d_loss"])
-            metrics["signal"] = jnp.full(count, jnp.max(signal))
+            like = next(iter(metrics.values()))
+            metrics["signal"] = jnp.full(like.shape, jnp.max(signal))
         return state, metrics
 
     out = parallel.state_shardings(mesh, state), parallel.replicated(mesh)
@@ -227,12 +226,7 @@ def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
     operations of one step."""
     feed, count = make_feed(config, algorithm, dataset), min(config.steps_per_call, config.steps)
     state = abstract_state(algorithm, mesh)
-    there = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.replicated(mesh))
-    over = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.split(mesh, 2))
-    resident = jax.tree.map(lambda x: there(x.shape, x.dtype), feed.resident)
-    inputs = jax.tree.map(
-        lambda x: (over if x.ndim > 2 else there)(x.shape, x.dtype), feed.inputs(0, count)
-    )
+    resident, inputs = given(feed, mesh, count)
     begin = time.perf_counter()
     call = compile_call(config, algorithm, mesh, feed, state, resident, inputs)
     line = f"{count} steps in one call, ready in {time.perf_counter() - begin:.1f} s"
@@ -240,8 +234,8 @@ def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
     if found:  # a platform may not tell
         results = found.output_size_in_bytes - found.alias_size_in_bytes
         parts = {
-            "state": _bytes(state),
-            "images": _bytes((resident, inputs)),
+            "state": bytes_on_device(state),
+            "images": bytes_on_device((resident, inputs)),
             "what a step computes": results + found.temp_size_in_bytes,
         }
         listed = ", ".join(f"{size / 2**20:,.1f} of {name}" for name, size in parts.items())
@@ -251,8 +245,22 @@ def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
     return f"{line}\none step: {operations}, compiled by XLA"
 
 
-def _bytes(tree: PyTree) -> int:
-    """Of the arrays' parts on one device."""
+def given(feed: data.Feed, mesh: Mesh, count: int) -> tuple[PyTree, PyTree]:
+    """Shapes and places of a feed's arrays on the devices, and of what a call of `count` steps
+    takes beside them."""
+    whole, split = parallel.replicated(mesh), parallel.split(mesh, 2)
+
+    def at(x: np.ndarray) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=split if x.ndim > 2 else whole)
+
+    resident = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), feed.resident
+    )
+    return resident, jax.tree.map(at, feed.inputs(0, count))
+
+
+def bytes_on_device(tree: PyTree) -> int:
+    """Of the arrays' parts on one device, without padding."""
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
     )

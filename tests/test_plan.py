@@ -255,8 +255,7 @@ def test_accumulation_needs_less_memory_and_precision_is_a_key(tmp_path):
     [whole] = planned(tmp_path, *wide, topology="cpu:1")
     [parts] = planned(tmp_path, *wide, "--config.accumulate=8", topology="cpu:1")
     assert parts["memory"]["temporaries"] < 0.5 * whole["memory"]["temporaries"]
-    # The diversity of a batch compares each image with each.
-    assert 0.95 * whole["flops"] < parts["flops"] < whole["flops"]
+    assert parts["flops"] == whole["flops"]
     assert not whole["data_on_device"]
     # 2 steps of 256 images of 3,072 bytes, of a label and of the step's number; twice as many wait
     assert whole["memory"]["images"] == 2 * (256 * (3072 + 4) + 4)

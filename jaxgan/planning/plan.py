@@ -116,7 +116,10 @@ def plan(config: ConfigDict, topology: Topology, classes: int = 0) -> Figures:
                 call.inputs,
             )
     except jax.errors.JaxRuntimeError as error:
-        found |= {"fits": False, **_out_of_memory(error, waiting=2 * _bytes(call.inputs))}
+        found |= {
+            "fits": False,
+            **_out_of_memory(error, waiting=2 * programs.bytes_on_device(call.inputs)),
+        }
     else:
         found |= _read(call, topology, compiled)
     return found | {"compile_seconds": round(time.perf_counter() - begin, 2)}
@@ -141,19 +144,8 @@ def _call(config: ConfigDict, dataset: Any, topology: Topology, devices: list[An
         process=(0, 1),
     )
     mesh = parallel.mesh_of(devices, config.parallel.fsdp)
-    everywhere, split = parallel.replicated(mesh), parallel.split(mesh, 2)
-
-    def at(x: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=split if x.ndim > 2 else everywhere)
-
-    return Call(
-        algorithm,
-        mesh,
-        feed,
-        abstract_state(algorithm, mesh),
-        jax.tree.map(at, feed.resident),
-        jax.tree.map(at, feed.inputs(0, min(config.steps_per_call, config.steps))),
-    )
+    shapes = programs.given(feed, mesh, min(config.steps_per_call, config.steps))
+    return Call(algorithm, mesh, feed, abstract_state(algorithm, mesh), *shapes)
 
 
 def _read(call: Call, topology: Topology, compiled: Any) -> Figures:
@@ -215,24 +207,17 @@ def _memory(call: Call, compiled: Any) -> dict[str, int]:
     """
     told = compiled.memory_analysis()
     found = {
-        "state": _bytes(call.state),
-        "images": _bytes((call.resident, call.inputs)),
+        "state": programs.bytes_on_device(call.state),
+        "images": programs.bytes_on_device((call.resident, call.inputs)),
         "arguments": told.argument_size_in_bytes,
         "outputs": told.output_size_in_bytes,
         "donated": told.alias_size_in_bytes,
         "temporaries": told.temp_size_in_bytes,
         "program": told.generated_code_size_in_bytes,
-        "waiting": 2 * _bytes(call.inputs),
+        "waiting": 2 * programs.bytes_on_device(call.inputs),
     }
     parts = ("arguments", "outputs", "temporaries", "program", "waiting")
     return {**found, "peak": sum(found[part] for part in parts) - found["donated"]}
-
-
-def _bytes(tree: PyTree) -> int:
-    """Of the arrays' parts on one device, without padding."""
-    return sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
-    )
 
 
 def _flops(call: Call, platform: str) -> flops.Count:
