@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxgan.data.writing import once
 from jaxgan.errors import UserError
 
 
@@ -19,7 +18,9 @@ def fetched(name: str, directory: Path) -> Path:
     """The file or folder `name`; of one elsewhere the copy in `directory`. Raises UserError."""
     if "://" not in name:
         return Path(name).expanduser()
-    from etils import epath  # here: few runs need it
+    from etils import epath  # here: few runs need them
+
+    from jaxgan.data.writing import once
 
     try:
         there = epath.Path(name)
