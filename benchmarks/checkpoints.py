@@ -33,7 +33,7 @@ def main() -> None:
     feed = experiment.make_feed(settings, algorithm, dataset)
     with jax.set_mesh(mesh), tempfile.TemporaryDirectory() as folder:
         resident = parallel.place(mesh, feed.resident)
-        state = initial_state(algorithm, mesh, settings.seed)
+        state = initial_state(settings, algorithm, mesh)
         inputs = parallel.place(mesh, feed.inputs(0, count), batch_axis=2)
         call = compile_call(settings, algorithm, mesh, feed, state, resident, inputs)
         checkpoints = Checkpoints(Path(folder) / "last", settings.keep_checkpoints)

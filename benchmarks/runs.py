@@ -95,7 +95,7 @@ def bare_calls(steps: int) -> None:
             parallel.place(mesh, feed.inputs(step, CALL), batch_axis=2)
             for step in range(0, steps, CALL)
         )
-        state = initial_state(algorithm, mesh, config.seed)
+        state = initial_state(config, algorithm, mesh)
         call = compile_call(config, algorithm, mesh, feed, state, resident, first)
         state = jax.block_until_ready(call(state, resident, first, None)[0])
         begin = time.perf_counter()

@@ -57,11 +57,10 @@ GROWN = {
 
 
 class Side:
-    """A process that computes one side of a case."""
+    """A process that computes one side of a comparison."""
 
-    def __init__(self, python: str, side: str, name: str, changes: dict, folder: Path):
-        command = [python, "-m", "benchmarks.sides", side, name, json.dumps(changes), str(folder)]
-        self.name = f"{name}, {side}"
+    def __init__(self, python: str, name: str, arguments: list[str], module="benchmarks.sides"):
+        self.name, command = name, [python, "-m", module, *arguments]
         self.process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -119,7 +118,8 @@ def measure(name: str, changes: dict, pythons: dict[str, str], rounds: int) -> d
         apart, steps = {}, {}
         try:
             for side, python in pythons.items():
-                sides[side] = Side(python, side, name, changes, folder)
+                arguments = [side, name, json.dumps(changes), str(folder)]
+                sides[side] = Side(python, f"{name}, {side}", arguments)
                 answers[side] = sides[side].ask("compare")
                 apart[side] = differences(folder, answers, side)
             for side, process in sides.items():

@@ -13,7 +13,11 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # of initial weights, latents and the order of examples
-    config.seeds = 1  # runs in one program; 1 is all there is for now
+    config.seeds = 1  # runs in one program, of the seeds `seed`, seed + 1, ...
+    # Numbers of other keys, all combinations of which train in that program, too, with each seed:
+    # config.sweep.penalties.r1 = (0.1, 1.0, 10.0). Those that may be schedules can be swept, but
+    # augment.p.
+    config.sweep = ConfigDict()
     config.steps = 5_000  # generator updates
     config.batch_size = 64  # images in a minibatch, over all devices
     config.z_dim = 100  # latent dimensions
@@ -96,6 +100,9 @@ def get_config() -> ConfigDict:
     config.parallel.mode = "spmd"  # spmd or replica
     config.parallel.synchronise = False  # replica: BatchNorm over the whole batch all the same
     config.parallel.data = 0  # devices that share the batch; 0: all
+    # Of several seeds: vmap does each operation for all at once, map takes one after another; auto
+    # is map where there are convolutions. Devices share the seeds as far as their number allows.
+    config.parallel.seeds = "auto"  # vmap, map or auto
     config.parallel.fsdp = 1  # of them those that share the state; 1: each has all of it
 
     config.log_every = 100  # steps between lines of metrics.jsonl

@@ -24,11 +24,12 @@ from jaxgan import augment, schedules
 from jaxgan.algorithms import player
 from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
-from jaxgan.config import EARLIER, flatten
+from jaxgan.config import flatten, with_values
 from jaxgan.errors import UserError, lookup
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
 from jaxgan.models.choices import CHOICES
 from jaxgan.penalties import GENERATOR_PENALTIES, PENALTIES
+from jaxgan.rules import EARLIER
 
 # Modules of the two packages that are no model and no algorithm.
 _SHARED = {"choices", "conditions", "heads", "layers", "norms"}
@@ -37,11 +38,14 @@ _SHARED |= {"latents", "player", "terms", "view"}
 LARGEST = 2**16  # of what a network's field may be: features, blocks
 
 
-def build(config: ConfigDict) -> Any:
-    """The algorithm that a resolved config describes.
+def build(config: ConfigDict, values: Mapping[str, Any] | None = None) -> Any:
+    """The algorithm that a resolved config describes; with `values`, scalar arrays by their keys,
+    in the place of its numbers.
 
     Raises UserError for a name that does not exist and for settings that make no sense together.
     """
+    if values:
+        config = with_values(config, {key: _held(value) for key, value in values.items()})
     model = _module(jaxgan.models, config.model.name, "model.name")
     algorithm = _module(jaxgan.algorithms, config.algorithm, "algorithm")
     shape, num_classes = tuple(config.derived.image_shape), config.derived.num_classes
@@ -75,6 +79,11 @@ def build(config: ConfigDict) -> Any:
         dtype=jnp.dtype(config.precision),
         **unrolled,
     )
+
+
+def _held(value: Any) -> schedules.Schedule:
+    """As a schedule, which is how a config holds what is not known before a step."""
+    return lambda step: value
 
 
 def _module(package: ModuleType, name: str, key: str) -> ModuleType:
@@ -223,6 +232,7 @@ def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[
     known = player.arguments_of(optimizer.name)
     images = len(config.derived.image_shape) > 1
     group = config.accumulate * config.pack
+    many = config.seeds > 1 or bool(config.sweep)
     return [
         (
             classifies and not config.conditional,
@@ -241,6 +251,11 @@ def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[
         (
             config.parallel.mode == "replica" and config.parallel.fsdp > 1,
             "parallel.fsdp: in a replica the state is whole; set parallel.mode=spmd",
+        ),
+        (
+            many and (config.parallel.mode == "replica" or config.parallel.fsdp > 1),
+            "seeds: the devices share the seeds; set parallel.mode=spmd and parallel.fsdp=1, or "
+            "train one seed",
         ),
         (
             config.parallel.mode != "replica" and config.parallel.synchronise,

@@ -13,9 +13,10 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
@@ -355,3 +356,27 @@ def _signature(tree: PyTree) -> dict[str, str]:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         signature[name] = f"{leaf.dtype}{list(leaf.shape)}"
     return signature
+
+
+def judged_by(
+    best: Checkpoints, step: int, told: Mapping[str, Any], direction: int
+) -> tuple[bool, list[tuple[int, str]], list[int]]:
+    """Whether the state of `step`, of which this is `told`, is the best so far; the damaged
+    checkpoints there, with reasons; and the steps of a path left or to come.
+
+    `direction` is 1 where a larger `value` is better, else -1.
+    """
+    damaged, removed = list[tuple[int, str]](), list[int]()
+    for other in best.steps():
+        try:
+            there = best.info(other)
+        except Damaged as error:
+            damaged.append((other, str(error)))
+            continue
+        alike = all(there.get(key) == told[key] for key in ("metric", "protocol"))
+        cost, mine = -direction * there["value"] if alike else math.inf, -direction * told["value"]
+        if cost == mine or (cost < mine and other < step):
+            return False, damaged, removed
+        if other >= step:
+            removed.append(other)
+    return True, damaged, removed

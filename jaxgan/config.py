@@ -6,174 +6,14 @@
 import ast
 import difflib
 import importlib.util
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxgan import schedules
 from jaxgan.errors import UserError
-
-
-class Rule(NamedTuple):
-    """What a key's value must be: of `kind`, between `low` and `high`, or one of `among`.
-
-    `scheduled`: a section may stand for the number, see schedules.py.
-    """
-
-    kind: type
-    low: float | None = None
-    high: float | None = None
-    among: tuple[Any, ...] = ()
-    scheduled: bool = False
-
-    def admits(self, value: Any) -> bool:
-        right = type(value) is self.kind or (self.kind is float and type(value) is int)
-        if not right or (self.kind is float and not abs(value) <= sys.float_info.max):
-            return False
-        return bool(
-            (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (not self.among or value in self.among)
-        )
-
-    def __str__(self) -> str:
-        if self.among:
-            return " or ".join(map(repr, self.among))
-        text = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
-        bounds = {"at least": self.low, "at most": self.high}
-        limits = " and ".join(f"{word} {b:,}" for word, b in bounds.items() if b is not None)
-        schedule = " (or a schedule of such numbers)" if self.scheduled else ""
-        return f"{text[self.kind]} {limits}".strip() + schedule
-
-    def check(self, key: str, value: Any) -> None:
-        """Raises UserError for a value that is not right."""
-        if self.scheduled and isinstance(value, Mapping | ConfigDict):
-            for number in schedules.numbers(key, dict(value.items())):
-                if not self.admits(number):
-                    raise UserError(f"{key}: its {number} is not allowed; it must be {self}")
-        elif not self.admits(value):
-            raise UserError(f"{key}: {value!r} is not allowed; it must be {self}")
-
-
-PLAYERS = ("generator", "discriminator")
-EVALUATION = ("metrics", "split", "features", "weights", "sha256", "resize")  # texts
-COUNT = Rule(int, 1, 2**31 - 1)
-COUNT_OR_ZERO = Rule(int, 0, 2**31 - 1)
-TEXT = Rule(str)
-POSITIVE = Rule(float, 0)
-WEIGHT = Rule(float, 0, scheduled=True)
-DECAY = Rule(float, 0, 0.999999, scheduled=True)  # at 1 Adam divides by nothing
-
-RULES: dict[str, Rule] = {
-    "seed": Rule(int, 0, 2**32 - 1),
-    "seeds": Rule(int, among=(1,)),
-    "steps": COUNT,
-    "batch_size": COUNT,
-    "z_dim": COUNT,
-    "conditional": Rule(bool),
-    "algorithm": TEXT,
-    "loss": TEXT,
-    "n_critic": Rule(int, 1, 1000),
-    "updates": Rule(str, among=("alternating", "simultaneous")),
-    "accumulate": COUNT,
-    "pack": COUNT,
-    "latent": Rule(str, among=("normal", "uniform", "truncated")),
-    "label_smoothing": Rule(float, 0, 0.5),
-    "instance_noise": WEIGHT,
-    "top_k": Rule(float, 0.01, 1, scheduled=True),
-    "unrolled_steps": Rule(int, 0, 100),
-    "class_loss.discriminator_weight": WEIGHT,
-    "class_loss.generator_weight": WEIGHT,
-    "class_loss.temperature": Rule(float, 0.01),
-    "class_loss.margin": Rule(float, -1, 1),
-    "steps_per_call": COUNT,
-    "precision": Rule(str, among=("float32", "bfloat16")),
-    **dict.fromkeys(("data.name", "data.dir", "data.path", "data.split"), TEXT),
-    "data.image_size": Rule(int, 0, 4096),
-    "data.flip": Rule(bool),
-    "data.cache": Rule(str, among=("auto", "device", "host", "none")),
-    "model.name": TEXT,
-    **{
-        f"optimizer.{player}.{key}": rule
-        for player in PLAYERS
-        for key, rule in {
-            "name": TEXT,
-            "learning_rate": WEIGHT,
-            "b1": DECAY,
-            "b2": DECAY,
-            **dict.fromkeys(("clip_norm", "clip_value", "clip_weights"), POSITIVE),
-        }.items()
-    },
-    "ema.halflife_kimg": WEIGHT,
-    "ema.rampup": POSITIVE,
-    "augment.policy": TEXT,
-    "augment.p": Rule(float, 0, 1, scheduled=True),
-    "augment.target": Rule(float, 0, 1),
-    "augment.kimg": Rule(float, 0.001),
-    "parallel.mode": Rule(str, among=("spmd", "replica")),
-    "parallel.synchronise": Rule(bool),
-    "parallel.data": COUNT_OR_ZERO,
-    "parallel.fsdp": COUNT,
-    **dict.fromkeys(("log_every", "sample_every", "checkpoint_every", "keep_checkpoints"), COUNT),
-    "evaluate_every": COUNT_OR_ZERO,
-    **{f"evaluation.{key}": TEXT for key in EVALUATION},
-    "evaluation.samples": COUNT,
-    "best_metric": TEXT,
-    "on_nonfinite": Rule(str, among=("stop", "skip", "restore")),
-    "nonfinite_attempts": COUNT,
-}
-
-# Their keys are names of penalties, fields of networks and arguments of optimisers, checked where
-# those are looked up.
-PENALTIES = ("penalties", "generator_penalties")
-OPEN = (
-    *PENALTIES,
-    *(f"model.{player}" for player in PLAYERS),
-    *(f"optimizer.{player}.arguments" for player in PLAYERS),
-)
-
-# What runs of versions that did not have these keys did.
-EARLIER: dict[str, Any] = {
-    "updates": "alternating",
-    "accumulate": 1,
-    "pack": 1,
-    "latent": "normal",
-    "label_smoothing": 0.0,
-    "instance_noise": 0.0,
-    "top_k": 1.0,
-    "unrolled_steps": 0,
-    "class_loss": {"margin": 0.98}
-    | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),
-    "generator_penalties": {},
-    "optimizer": {
-        player: {"clip_value": 0.0, "clip_weights": 0.0, "arguments": {}} for player in PLAYERS
-    },
-    "augment": {"kimg": 500.0},
-    "parallel": {"synchronise": False},
-}
-
-# Keys that may change when a run goes on: they do not change what a step computes, or only how it
-# rounds (parallel.data, on_nonfinite). What the data are, wherever they lie, is in derived.data.
-HARMLESS = (
-    *(f"data.{key}" for key in ("cache", "dir", "path")),
-    *(f"parallel.{key}" for key in ("data", "fsdp")),
-    "steps",
-    "log_every",
-    "sample_every",
-    "evaluate_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "evaluation.samples",
-    *(f"evaluation.{key}" for key in EVALUATION),
-    "best_metric",
-    "on_nonfinite",
-    "nonfinite_attempts",
-    "derived.kimg",
-    "derived.epochs",  # of earlier versions
-)
+from jaxgan.rules import COUNT, EARLIER, HARMLESS, OPEN, PENALTIES, RULES, WEIGHT
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -213,6 +53,9 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
         raise _unknown(key)
     node: Any = config
     for parent in parents:
+        if parents[0] == "sweep" and isinstance(node, ConfigDict) and parent not in node:
+            with node.unlocked():
+                node[parent] = ConfigDict()
         node = node.get(parent) if isinstance(node, ConfigDict) else None
     above = ".".join(parents)
     is_number = node is not None and not isinstance(node, ConfigDict)
@@ -241,7 +84,10 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
     with node.ignore_type(), node.unlocked():
         if isinstance(node.get(name), ConfigDict):  # which is replaced, not joined
             del node[name]
-        node[name] = ConfigDict(value) if isinstance(value, dict) else value
+        try:
+            node[name] = ConfigDict(value) if isinstance(value, dict) else value
+        except ValueError as error:  # dots in names
+            raise UserError(f"{key}: {text!r} is not allowed: {error}; nest sections") from error
 
 
 def flatten(config: Mapping | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -273,6 +119,10 @@ def validate(config: ConfigDict, complete: bool = True) -> None:
     for section in PENALTIES:
         for name, value in _get(config, section, {}).items():
             _check_penalty(f"{section}.{name}", value)
+    if config.seed + config.seeds > 2**32:
+        raise UserError(f"seed: with seeds={config.seeds} it is at most {2**32 - config.seeds:,}")
+    for key, values in swept(config).items():
+        _check_swept(config, key, values)
     for key in ("log_every", "sample_every", "evaluate_every", "checkpoint_every"):
         if leaves.get(key, 0) % leaves["steps_per_call"]:
             raise UserError(
@@ -314,6 +164,44 @@ def _check_penalty(key: str, value: Any) -> None:
     WEIGHT.check(f"{key}.weight" if settings else key, value["weight"] if settings else value)
     if settings and "every" in value:
         COUNT.check(f"{key}.every", value["every"])
+
+
+def _check_swept(config: ConfigDict, key: str, values: Any) -> None:
+    """What may be a schedule may be swept, but for augment.p, with which a state may begin."""
+    section, *rest = key.split(".")
+    weight = len(rest) == 1 or (rest[1:] == ["weight"] and _get(config, key, None) is not None)
+    rule = (WEIGHT if weight else None) if section in PENALTIES else RULES.get(key)
+    if rule is None or not rule.scheduled or key == "augment.p":
+        able = [name for name, rule in RULES.items() if rule.scheduled and name != "augment.p"]
+        raise UserError(
+            f"sweep: {key} cannot be swept; these can: penalties.NAME, {', '.join(able)}"
+        )
+    if isinstance(_get(config, key, 0.0), Mapping | ConfigDict):
+        raise UserError(f"sweep: {key} is a section there; a number can be swept")
+    each = values if isinstance(values, list | tuple) else []
+    for value in each:
+        if not rule.admits(value):
+            number = rule._replace(scheduled=False)
+            raise UserError(f"sweep: {key}: {value!r} is not allowed; it must be {number}")
+    if not each or len(set(each)) < len(each):
+        raise UserError(f"sweep: {key} takes a list of different numbers, not {values!r}")
+
+
+def swept(config: ConfigDict) -> dict[str, Any]:
+    """The values that numbers are swept over, by their keys."""
+    return dict(flatten(_get(config, "sweep", {})))
+
+
+def with_values(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """A copy of the config with other values at these keys."""
+    changed = ConfigDict(config.to_dict(), type_safe=False)
+    for key, value in values.items():
+        *parents, name = key.split(".")
+        node = changed
+        for part in parents:
+            node = node[part]
+        node[name] = value
+    return changed
 
 
 def _get(config: Any, key: str, default: Any) -> Any:

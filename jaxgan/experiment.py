@@ -16,13 +16,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import data, parallel, schedules, writer
+from jaxgan import data, parallel, schedules, seeds, writer
 from jaxgan import workdir as folders
 from jaxgan.assembly import build, scalar
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import PLAYERS, differences, resolve, validate, with_earlier
+from jaxgan.config import differences, resolve, swept, validate, with_earlier, with_values
 from jaxgan.errors import UserError, lookup
 from jaxgan.metrics import INCEPTION, METRICS, metrics_of
+from jaxgan.rules import PLAYERS
 from jaxgan.typing import Folder, PyTree
 
 # What a run's config has beside its keys, of which something is built.
@@ -57,21 +58,44 @@ def check_metrics(config: ConfigDict) -> None:
 
 def make_feed(config: ConfigDict, algorithm: Any, dataset: Any) -> data.Feed:
     """How this process's share of the batches reaches the devices."""
+    there = members(config)
     choose = getattr(dataset, "choose_cache", lambda cache: cache)  # drawn data have no choice
     return dataset.feed(
         cache=parallel.of_first(lambda: choose(config.data.cache)),
         flip=config.data.flip,
-        seed=config.seed,
+        seed=tuple(member.seed for member in there) if len(there) > 1 else config.seed,
         minibatches=algorithm.minibatches,
         batch_size=config.batch_size,
         process=(jax.process_index(), jax.process_count()),
     )
 
 
+def members(config: ConfigDict) -> list[seeds.Member]:
+    """What trains in one program: one run, or more."""
+    return seeds.members(config.seed, config.seeds, swept(config))
+
+
+def algorithm_of(config: ConfigDict) -> Any:
+    """The algorithm of a resolved config, of several members the first one's. Raises UserError."""
+    return build(config, members(config)[0].values)
+
+
+def way(config: ConfigDict, algorithm: Any) -> str:
+    """How several members train: by seeds.each."""
+    if config.parallel.seeds != "auto":
+        return config.parallel.seeds
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    params = state.generator.params, state.discriminator.params
+    return "map" if any(x.ndim > 3 for x in jax.tree.leaves(params)) else "vmap"
+
+
 def make_mesh(config: ConfigDict) -> Mesh:
     """The devices that train. Raises UserError where they do not suit the batch."""
-    settings = config.parallel
-    return parallel.make_mesh(settings.data, config.batch_size, settings.fsdp, group_of(config))
+    settings, count = config.parallel, len(members(config))
+    if count > 1 and jax.process_count() > 1:
+        raise UserError("seeds: several train in one process; start one for each, with one seed")
+    of_batch = config.batch_size, settings.fsdp, group_of(config)
+    return parallel.make_mesh(settings.data, *of_batch, members=count)
 
 
 def group_of(config: ConfigDict) -> int:
@@ -79,9 +103,12 @@ def group_of(config: ConfigDict) -> int:
     return config.accumulate * config.pack if config.parallel.mode == "replica" else 1
 
 
-def abstract_state(algorithm: Any, mesh: Mesh) -> PyTree:
-    """Shapes, dtypes and places of the algorithm's state."""
+def abstract_state(algorithm: Any, mesh: Mesh, count: int = 1) -> PyTree:
+    """Shapes, dtypes and places of the algorithm's state, or of `count` members'."""
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    if count > 1:
+        of_all = lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype)  # noqa: E731
+        state = jax.tree.map(of_all, state)
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         state,
@@ -103,6 +130,13 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
     device = mesh.devices.flat[0]
     shape = " x ".join(map(str, config.derived.image_shape))
     classes = f", {config.derived.num_classes} classes" if config.conditional else ""
+    there = members(config)
+    several = ""
+    if len(there) > 1:
+        groups = list(dict.fromkeys(member.group for member in there if member.group))
+        several = f"\n{len(there)} runs in one program ({way(config, algorithm)}): "
+        several += f"seeds {there[0].seed} to {there[-1].seed}"
+        several += f", each with {'; '.join(groups)}" if groups else ""
     size = config.derived.num_examples
     number = f"{size:,} images of" if size else "drawn without end,"
     made = "".join(f", {name} {value}" for name, value in config.derived.data.items())
@@ -116,7 +150,7 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
         f"model: {config.model.name}, generator {count(state.generator.params):,} parameters, "
         f"discriminator {count(state.discriminator.params):,}\n"
         f"training: {config.steps:,} steps of {config.derived.images_per_step} images{epochs}"
-        f"{warning}"
+        f"{several}{warning}"
     )
 
 
@@ -124,16 +158,31 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
 # A run's folder
 
 
-def load_run(workdir: Folder, step: int | str | None = None) -> tuple[ConfigDict, Any, PyTree]:
-    """The resolved config, the algorithm and the trained state of the run in `workdir`.
+def load_run(
+    workdir: Folder, step: int | str | None = None, member: int = 0
+) -> tuple[ConfigDict, Any, PyTree]:
+    """The resolved config, the algorithm and the trained state of the run in `workdir`, or of one
+    of its members.
 
     `step`: which checkpoint; None is the newest that is whole, "best" the one that the run's
     evaluations found best. Raises UserError where there is none.
     """
     config = read_config(workdir)
-    algorithm = build(config)
+    there = members(config)
+    if not 0 <= member < len(there):
+        which = f"0 to {len(there) - 1}" if len(there) > 1 else "0, for it is of one seed"
+        raise UserError(f"--member: {workdir} has no member {member}; name {which}")
+    algorithm = algorithm_of(config)
     here = parallel.mesh_of(jax.local_devices()[:1])  # it may come from elsewhere
-    like = abstract_state(algorithm, here)
+    like = abstract_state(algorithm, here, len(there))
+
+    def found(state: PyTree) -> tuple[ConfigDict, Any, PyTree]:
+        if len(there) == 1:
+            return config, algorithm, state
+        own = with_values(config, {**there[member].values, "seed": there[member].seed})
+        own.seeds, own.sweep = 1, ConfigDict()
+        return own, build(own), seeds.member_of(state, member)
+
     folder = workdir / "checkpoints" / ("best" if step == "best" else "last")
     with contextlib.ExitStack() as stack:
         checkpoints = None
@@ -143,12 +192,12 @@ def load_run(workdir: Folder, step: int | str | None = None) -> tuple[ConfigDict
             when = "with evaluate_every" if step == "best" else "for longer"
             raise UserError(f"--workdir: {folder} holds no checkpoint; train the run {when}")
         if isinstance(step, int):
-            return config, algorithm, checkpoints.restore(step, like)[0]
+            return found(checkpoints.restore(step, like)[0])
         restored = checkpoints.newest(like)
     assert restored is not None  # there are steps
     for text in restored.damaged.values():
         print(f"warning: {text}; step {restored.step:,} is taken instead", file=sys.stderr)
-    return config, algorithm, restored.state
+    return found(restored.state)
 
 
 def read_config(workdir: Folder) -> ConfigDict:

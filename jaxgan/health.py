@@ -5,7 +5,7 @@ Plain functions of numpy arrays and of lines of metrics.jsonl.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,49 @@ def first_nonfinite(metrics: Mapping[str, Float[np.ndarray, " s"]]) -> Nonfinite
     return Nonfinite(position, f"the gradient of the {player} is not finite in {which}")
 
 
+class Reading(NamedTuple):
+    """A call's numbers, those of each of n members apart."""
+
+    means: dict[str, Float[np.ndarray, " n"]]  # over the steps without fault; NaN of none
+    faults: int  # steps of members with a number that is not finite
+    first: Nonfinite | None  # of these steps
+    member: int = 0  # whose it is
+
+
+def read(metrics: Mapping[str, Float[np.ndarray, "..."]]) -> Reading:
+    """What a call tells, by arrays s or s n of its steps and members.
+
+    Norms of the gradients of single blocks are for `first` alone.
+    """
+    columns = {name: values.reshape(len(values), -1) for name, values in metrics.items()}
+    good = np.all([np.isfinite(values) for values in columns.values()], axis=0)
+    first, member = None, 0
+    for n in np.flatnonzero(~good.all(axis=0)):
+        found = first_nonfinite({name: values[:, n] for name, values in columns.items()})
+        if found and (first is None or found.position < first.position):
+            first, member = found, int(n)
+    number = np.maximum(good.sum(axis=0), 1)
+    means = {
+        name: np.where(good.any(0), np.where(good, values, 0).sum(0, np.float64) / number, np.nan)
+        for name, values in columns.items()
+        if "/" not in name
+    }
+    return Reading(means, int(np.sum(~good)), first, member)
+
+
+def told(values: Mapping[str, Float[np.ndarray, " n"]]) -> dict[str, Any]:
+    """As a line of metrics.jsonl has it: numbers, of several members their means, and beside these
+    under `seeds` each one's; None is no finite number."""
+    finite = lambda x: float(x) if math.isfinite(x) else None  # noqa: E731
+    each = {name: [*map(finite, np.atleast_1d(x))] for name, x in values.items()}
+    means: dict[str, Any] = {}
+    for name, of_members in each.items():
+        there = [x for x in of_members if x is not None]
+        means[name] = math.fsum(there) / len(there) if there else None
+    several = any(len(of_members) > 1 for of_members in each.values())
+    return {**means, "seeds": each} if several else means
+
+
 # --------------------------------------------------------------------------------------------------
 # Early signs, from the lines of metrics.jsonl
 
@@ -86,6 +129,20 @@ SIGNS = (
         "learning rates",
     ),
 )
+
+
+def warnings_of(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """The warnings of a run, or of each of several members with its name."""
+    if len(names) == 1:
+        return warnings(lines)
+    recent = lines[-LINES - 1 :]
+    return [
+        f"{name}: {text}"
+        for n, name in enumerate(names)
+        for text in warnings(
+            [{**line, **{k: v[n] for k, v in line["seeds"].items()}} for line in recent]
+        )
+    ]
 
 
 def warnings(lines: Sequence[Mapping[str, Number]]) -> list[str]:

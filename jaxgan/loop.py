@@ -11,7 +11,6 @@ are read before anything of its state is written, and a state is looked at befor
 
 import dataclasses
 import json
-import math
 import os
 import socket
 import time
@@ -24,9 +23,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import experiment, health, judges, parallel, signals, writer
+from jaxgan import experiment, health, judges, parallel, seeds, signals, writer
 from jaxgan import workdir as folders
-from jaxgan.checkpoint import Checkpoints, Damaged
+from jaxgan.checkpoint import Checkpoints, judged_by
 from jaxgan.errors import UserError
 from jaxgan.evaluation import Judge, digest
 from jaxgan.programs import (
@@ -47,7 +46,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
     Returns the exit code: 0, or 128 + the number of the signal that stopped it. Raises UserError.
     """
     config, dataset = experiment.prepare(config)
-    algorithm = experiment.build(config)
+    algorithm = experiment.algorithm_of(config)
     mesh = experiment.make_mesh(config)
     with jax.set_mesh(mesh):
         summary = experiment.summary(config, algorithm, mesh)  # finds impossible networks
@@ -71,7 +70,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
                 if experiment.at_rest(config, start.step):
                     more = "Its learning rate has come to 0; more takes another, longer run."
                 writer.say(f"This run is finished: {start.step:,} steps. {more}")
-                return _farewell(mirror)
+                return _farewell(mirror, run.members)
             if judge:
                 run.judge = judges.ready(judge, config)
             writer.say(summary)
@@ -81,7 +80,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
             event = "stopped" if run.interrupted else "finished"
             folders.record(folder, event, step=step, seconds=round(seconds, 3))
             if run.interrupted:
-                writer.write_curves(folder)
+                writer.write_curves(folder, [member.group for member in run.members])
                 mirror.push()
                 writer.say(f"stopped after step {step:,}; the checkpoint is written.")
                 writer.say("The same command again goes on from there.")
@@ -89,7 +88,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
             writer.say(
                 f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min."
             )
-            return _farewell(mirror)
+            return _farewell(mirror, run.members)
 
 
 @dataclasses.dataclass
@@ -106,8 +105,9 @@ class _Start:
 class _Broken(Exception):
     """Training met a number that is none."""
 
-    def __init__(self, step: int, what: str):
+    def __init__(self, step: int, what: str, member: int | None = None):
         super().__init__(f"step {step:,}: {what}")
+        self.member = member  # whose it is, where that is known
 
 
 @dataclasses.dataclass
@@ -125,13 +125,18 @@ class _Run:
     changed: dict[str, list]  # harmless settings, with what they were and are
     interrupted: bool = False  # it ends before its end
 
+    def __post_init__(self) -> None:
+        self.members = experiment.members(self.config)
+        self.names = [member.name for member in self.members]
+
     def start(self) -> _Start:
         """The newest checkpoint that is whole, or a fresh state."""
-        restored = self.last.newest(experiment.abstract_state(self.algorithm, self.mesh))
+        like = experiment.abstract_state(self.algorithm, self.mesh, len(self.members))
+        restored = self.last.newest(like)
         if restored is None:
             every = [self.config.checkpoint_every, *self.changed.get("checkpoint_every", ())]
             experiment.refuse_to_begin_again(self.mirror, max(filter(None, every)))
-            return _Start(0, initial_state(self.algorithm, self.mesh, self.config.seed))
+            return _Start(0, initial_state(self.config, self.algorithm, self.mesh))
         for step, text in restored.damaged.items():
             self.tell_damage(step, text, self.last.set_aside(step))
         info = restored.info
@@ -194,7 +199,7 @@ class _Run:
             writer.say(f"{broken}; back to step {start.step:,}, attempt {attempt}")
             folders.record(self.mirror.folder, "restored", step=start.step, reason=str(broken))
             # With other latents it need not come to the same end.
-            state = start.state.replace(key=jax.random.fold_in(start.state.key, attempt))
+            state = seeds.with_other_keys(start.state, attempt, broken.member)
             return dataclasses.replace(start, state=state, attempts=attempt)
         steps = self.last.steps()
         newest = (
@@ -227,7 +232,8 @@ class _Training:
             closing(inputs_of(config, self.programs.feed, run.mesh, first)) as inputs,
         ):
             earlier = self.output.lines[-1].get("seconds", 0.0) if self.output.lines else 0.0
-            self.clock = writer.Clock(first, config.derived.images_per_step, earlier)
+            images = config.derived.images_per_step
+            self.clock = writer.Clock(first, images, earlier, len(run.members))
             if self.start.unfinished is not None:
                 self._finish_step(self.start.unfinished)
             while self.step < config.steps and not run.stopped():
@@ -264,9 +270,11 @@ class _Training:
         if first or any(map(self._due, ("log", "sample", "evaluate"))):
             metrics = self._read()
             with self.clock.stopped():
-                metrics |= self._health()
+                told = health.told(metrics | self._health())
+            if self.config.on_nonfinite == "skip":
+                told["skipped"] = self.attempts
             self.run.last.check()
-            line = self.clock.line(self.step, metrics)
+            line = self.clock.line(self.step, told)
             self.progress.metrics(line, self.clock.seconds_left(self.step, self.config.steps))
             self._finish_step(line)
         if self._due("checkpoint") and not self.run.stopped():
@@ -277,41 +285,39 @@ class _Training:
         every = self.config[f"{what}_every"]
         return bool(every) and (self.step % every == 0 or self.step == self.config.steps)
 
-    def _read(self) -> dict[str, int | float]:
-        """The means over the steps of the call not yet read. Raises _Broken at a step whose numbers
-        are not finite, unless it may be skipped; the means are then those of the others."""
+    def _read(self) -> dict[str, np.ndarray]:
+        """The means over the steps of the call not yet read, of each member. Raises _Broken at a
+        step whose numbers are not finite, unless it may be skipped; they are then of the others."""
         if self.pending is None:
             return {}
         (step, metrics), self.pending = self.pending, None
         metrics = jax.device_get(metrics)
         self.run.stopped.hear(metrics)
-        good = np.all([np.isfinite(values) for values in metrics.values()], axis=0)
-        skips = self.config.on_nonfinite == "skip"
-        found = None if good.all() else health.first_nonfinite(metrics)
-        if found:
+        skips, found = self.config.on_nonfinite == "skip", health.read(metrics)
+        if found.first:
             earlier = f", after {self.attempts} skipped steps" if skips and self.attempts else ""
-            at = step - len(good) + 1 + found.position
-            broken = _Broken(at, f"{found.what}{earlier}")
+            whose = f"{self.run.names[found.member]}: " if len(self.run.names) > 1 else ""
+            at = step - len(metrics["d_loss"]) + 1 + found.first.position
+            broken = _Broken(at, f"{whose}{found.first.what}{earlier}", found.member)
             if skips:
-                self.attempts += int(np.sum(~good))
+                self.attempts += found.faults
             if not skips or self.attempts > self.config.nonfinite_attempts:
                 raise broken
             self.progress.say(f"{broken}; skipped, {self.attempts} so far")
             folders.record(
                 self.run.mirror.folder, "skipped", reason=str(broken), number=self.attempts
             )
-        means = {
-            name: float(np.mean(values[good]))
-            for name, values in metrics.items()
-            if "/" not in name and good.any()  # blocks' norms are for first_nonfinite
-        }
-        return {**means, "skipped": self.attempts} if skips else means
+        return found.means
 
-    def _health(self) -> dict[str, float]:
-        values = {k: float(v) for k, v in self.programs.health(self.state).items()}
+    def _health(self) -> dict[str, np.ndarray]:
+        values = {k: np.asarray(v) for k, v in self.programs.health(self.state).items()}
         for name, value in values.items():
-            if not math.isfinite(value):
-                raise _Broken(self.step, f"{first_nonfinite_leaf(self.state) or name} is {value}")
+            good = np.atleast_1d(np.isfinite(value))
+            if not good.all():
+                n = int(np.argmin(good))
+                whose = f"{self.run.names[n]}: " if len(good) > 1 else ""
+                what = f"{first_nonfinite_leaf(self.state) or name} is {np.atleast_1d(value)[n]}"
+                raise _Broken(self.step, f"{whose}{what}", n)
         return values
 
     def _finish_step(self, line: dict[str, Any]) -> None:
@@ -323,18 +329,20 @@ class _Training:
             jax.block_until_ready(self.state)
             if self._due("sample"):
                 self.output.samples(self.step, self.programs.draw(self.state))
-            scores: dict[str, float | None] = {}
             if self._due("evaluate"):
                 found = self.programs.evaluate(self.state, self.run.stopped.ask)
                 if found is None:
                     self.unfinished = line
                     return
                 found = parallel.of_first(lambda: found)  # others may round otherwise
-                scores = {k: v if math.isfinite(v) else None for k, v in found.items()}
-                self._save_if_best(scores[self.config.best_metric])
-            if self._due("log") or scores:
-                self.output.metrics(line | scores)
-                for text in health.warnings(self.output.lines):
+                scores = health.told({k: np.array([one[k] for one in found]) for k in found[0]})
+                each = line.get("seeds", {}) | scores.get("seeds", {})
+                line = line | scores | ({"seeds": each} if each else {})
+                failed = None in scores.get("seeds", {}).get(self.config.best_metric, [])
+                self._save_if_best(None if failed else scores[self.config.best_metric])
+            if self._due("log") or self._due("evaluate"):
+                self.output.metrics(line)
+                for text in health.warnings_of(self.output.lines, self.run.names):
                     self.progress.say(f"warning: {text}")
             self.run.mirror.push(last=False)
 
@@ -347,7 +355,7 @@ class _Training:
         told = {"metric": name, "value": value, "protocol": protocol}
         best_of = self.run.mirror.home / "checkpoints" / "best"
         with closing(Checkpoints(best_of, 1, parallel.of_first)) as best:
-            judged = lambda: self._judged(best, told, -judge.directions[name])  # noqa: E731
+            judged = lambda: judged_by(best, self.step, told, judge.directions[name])  # noqa: E731
             better, damaged, removed = parallel.of_first(judged)
             for step, text in damaged:
                 self.run.tell_damage(step, text, best.set_aside(step))
@@ -356,23 +364,6 @@ class _Training:
             if better:
                 best.save(self.step, self.state, **told, **self._info())
                 best.wait()  # the step's own checkpoint, which says that all is done, comes after
-
-    def _judged(self, best: Checkpoints, told: dict[str, Any], sign: int) -> tuple:
-        """Whether this state is the best; damaged checkpoints; those of a path left or to come."""
-        damaged, removed = list[tuple[int, str]](), list[int]()
-        for step in best.steps():
-            try:
-                there = best.info(step)
-            except Damaged as error:
-                damaged.append((step, str(error)))
-                continue
-            alike = all(there.get(key) == told[key] for key in ("metric", "protocol"))
-            cost, mine = sign * there["value"] if alike else math.inf, sign * told["value"]
-            if cost == mine or (cost < mine and step < self.step):
-                return False, damaged, removed
-            if step >= self.step:
-                removed.append(step)
-        return True, damaged, removed
 
     def _save(self) -> None:
         if self.step in self.run.last.steps():
@@ -390,9 +381,10 @@ class _Training:
         return {"attempts": self.attempts, "unfinished": self.unfinished, "devices": devices}
 
 
-def _farewell(mirror: folders.Mirror) -> int:
+def _farewell(mirror: folders.Mirror, members: list[seeds.Member]) -> int:
     folder, home = mirror.folder, mirror.home
-    found = [*sorted((folder / "samples").glob("*.png"))[-1:], writer.write_curves(folder)]
+    curves = writer.write_curves(folder, [member.group for member in members])
+    found = [*sorted((folder / "samples").glob("*.png"))[-len(members) :], curves]
     mirror.push()
     pictures = [str(home / path.relative_to(folder)) for path in filter(None, found)]
     writer.say(f"pictures: {', '.join(pictures)}")

@@ -14,6 +14,9 @@ together where a network is applied. The step is written for one device, and run
   and the metrics of diversity see a device's part alone, unless `synchronised`: then BatchNorm's
   moments are those of the whole batch. Devices take their rows of
   one draw of random numbers, so without such statistics both modes train alike.
+
+Where the members of an experiment are spread over devices (see seeds.py), the mesh has a first axis
+`seed`, along which the state's and the batches' members lie.
 """
 
 import json
@@ -32,11 +35,17 @@ from jaxgan.errors import UserError
 from jaxgan.typing import Array, Key, PyTree
 
 AXES = ("data", "fsdp")
+SEED = "seed"
 SMALLEST = 2**12  # elements of an array that is worth sharing out
 
 
-def make_mesh(num_devices: int, batch_size: int, fsdp: int = 1, group: int = 1) -> Mesh:
+def make_mesh(
+    num_devices: int, batch_size: int, fsdp: int = 1, group: int = 1, members: int = 1
+) -> Mesh:
     """A mesh over the first `num_devices` devices (0: all of all processes).
+
+    Several `members` are shared among as many of them as may be, and their batches among the rest;
+    of all devices some may have to stay idle.
 
     Raises UserError if there are fewer, if `fsdp` does not divide them, or they not `batch_size`,
     or `group`, of images that stay together, not a device's share of it.
@@ -48,9 +57,18 @@ def make_mesh(num_devices: int, batch_size: int, fsdp: int = 1, group: int = 1) 
         raise UserError(
             f"parallel.data: of several processes all {len(devices)} devices take part; leave it 0"
         )
+    if members > 1 and not num_devices:
+        fits = [
+            n for n in range(1, len(devices) + 1) if batch_size % (n // math.gcd(members, n)) == 0
+        ]
+        num_devices = max(fits, key=lambda n: (math.gcd(members, n), n))
     mesh = mesh_of(devices[: num_devices or None], fsdp)
-    check_batch(batch_size, mesh.size, group)
-    return mesh
+    spread = math.gcd(members, mesh.size)
+    check_batch(batch_size, mesh.size // spread, group)
+    if spread == 1:
+        return mesh
+    shared = mesh.devices.reshape(spread, -1, fsdp)
+    return Mesh(shared, (SEED, *AXES), axis_types=(AxisType.Auto,) * 3)
 
 
 def check_batch(batch_size: int, devices: int, group: int = 1) -> None:
@@ -79,6 +97,11 @@ def whole_mesh() -> Mesh:
     return mesh_of(jax.devices())
 
 
+def of_one(mesh: Mesh) -> Mesh:
+    """The same devices for one member alone."""
+    return mesh_of(list(mesh.devices.flat), mesh.shape["fsdp"]) if SEED in mesh.shape else mesh
+
+
 def describe(mesh: Mesh) -> str:
     """What results may depend on in their last bits."""
     device, number = mesh.devices.flat[0], jax.process_count()
@@ -99,8 +122,20 @@ def split(mesh: Mesh, axis: int) -> NamedSharding:
     return NamedSharding(mesh, _batch(axis))
 
 
+def of_inputs(
+    mesh: Mesh, axes: int, batch_axis: int, member_axis: int | None = None
+) -> NamedSharding:
+    """Arrays of so many axes, of which one is the batch (if it is there), and one the members."""
+    spec: list[Any] = [AXES if axis == batch_axis else None for axis in range(axes)]
+    if member_axis is not None and SEED in mesh.shape:
+        spec[member_axis] = SEED
+    return NamedSharding(mesh, P(*spec))
+
+
 def state_shardings(mesh: Mesh, state: PyTree) -> PyTree:
     """Where the arrays of a state, or of a part of one, lie."""
+    if SEED in mesh.shape:
+        return jax.tree.map(lambda x: NamedSharding(mesh, P(SEED)), state)
     fsdp = mesh.shape["fsdp"]
     return jax.tree.map(lambda x: NamedSharding(mesh, _part(x, fsdp)), state)
 
@@ -118,18 +153,19 @@ def _part(x: Any, fsdp: int) -> P:
     return P(*(None,) * max(axes, key=lambda axis: (x.shape[axis], axis)), "fsdp")
 
 
-def place(mesh: Mesh, tree: PyTree, batch_axis: int | None = None) -> PyTree:
-    """Numpy arrays on the devices: whole on each, or split over them along `batch_axis`.
+def place(
+    mesh: Mesh, tree: PyTree, batch_axis: int | None = None, member_axis: int | None = None
+) -> PyTree:
+    """Numpy arrays on the devices: whole on each, or split over them along these axes.
 
     Where there are several processes, each has its own part of that axis. Arrays that do not have
     it are whole on each device.
     """
 
     def put(x: np.ndarray) -> jax.Array:
-        if batch_axis is None or x.ndim <= batch_axis:
-            sharding = replicated(mesh)
-        else:
-            sharding = split(mesh, batch_axis)
+        sharding = replicated(mesh)
+        if batch_axis is not None:
+            sharding = of_inputs(mesh, x.ndim, batch_axis, member_axis)
         return jax.make_array_from_process_local_data(sharding, x)
 
     return jax.tree.map(put, tree)
@@ -168,7 +204,8 @@ def _put(tree: PyTree, shardings: PyTree) -> PyTree:
 
 def devices_in_use() -> int:
     """How many devices of the mesh in use share a batch; 1 where no mesh is."""
-    return math.prod(jax.sharding.get_abstract_mesh().shape.values())
+    shape = jax.sharding.get_abstract_mesh().shape
+    return math.prod(shape.get(axis, 1) for axis in AXES)
 
 
 def constrain_batch(tree: PyTree, axis: int = 0) -> PyTree:
@@ -223,7 +260,7 @@ def on_replicas(step: Callable, mesh: Mesh, synchronised: bool) -> Callable:
 def replicas() -> int:
     """How many replicas there are where this is traced; 1 outside of any."""
     mesh = jax.sharding.get_abstract_mesh()
-    return math.prod(mesh.shape[axis] for axis in mesh.manual_axes)
+    return math.prod(mesh.shape[axis] for axis in mesh.manual_axes if axis != SEED)
 
 
 def mean_over_replicas(tree: PyTree) -> PyTree:

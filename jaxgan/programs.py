@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -14,9 +15,10 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from jaxgan import data, evaluation, parallel, writer
+from jaxgan import data, evaluation, parallel, seeds, writer
+from jaxgan.assembly import build
 from jaxgan.evaluation import Judge
-from jaxgan.experiment import abstract_state, make_feed
+from jaxgan.experiment import abstract_state, make_feed, members, way
 from jaxgan.sampler import Sampler
 from jaxgan.typing import Metrics, PyTree, UInt8
 
@@ -38,8 +40,11 @@ class Programs:
         self.feed, self.resident = feed, resident
         self.calls: dict[int, Callable] = {}  # for each number of steps
         self.draw = make_drawing(config, algorithm, mesh, dataset)
-        self.health = jax.jit(algorithm.health)
-        self.evaluate: Callable = lambda state, stopped: {}
+        health = algorithm.health
+        if len(members(config)) > 1:
+            health = seeds.each(health, way(config, algorithm))
+        self.health = jax.jit(health)
+        self.evaluate: Callable = lambda state, stopped: [{}]
         if judge:
             self.evaluate = make_evaluation(config, algorithm, judge, mesh)
 
@@ -83,13 +88,18 @@ class Stop:
         return self()
 
 
-def initial_state(algorithm: Any, mesh: Mesh, seed: int) -> PyTree:
-    """The algorithm's first state, on the devices of the mesh."""
+def initial_state(config: ConfigDict, algorithm: Any, mesh: Mesh) -> PyTree:
+    """The first state of the run, or of its members, on the devices of the mesh."""
     # It runs once: on CPU LLVM would take seven times as long to make it quick.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    there = jax.tree.map(lambda x: x.sharding, abstract_state(algorithm, mesh))
-    init = jax.jit(algorithm.init, out_shardings=there, compiler_options=quick)
-    return init(jax.random.key(seed))
+    there = members(config)
+    at = jax.tree.map(lambda x: x.sharding, abstract_state(algorithm, mesh, len(there)))
+    if len(there) == 1:
+        init = jax.jit(algorithm.init, out_shardings=at, compiler_options=quick)
+        return init(jax.random.key(config.seed))
+    init = jax.jit(algorithm.init, compiler_options=quick)  # each as in its own run, to the bit
+    states = [init(jax.random.key(member.seed)) for member in there]
+    return jax.jit(seeds.joined, out_shardings=at, compiler_options=quick)(states)
 
 
 def calls(config: ConfigDict, step: int) -> Iterator[tuple[int, int]]:
@@ -106,11 +116,16 @@ def inputs_of(
     """(number of steps, their inputs on the devices), one call after another from step `first`."""
 
     def make(step: int, count: int) -> PyTree:
-        return parallel.place(mesh, feed.inputs(step, count), batch_axis=2)
+        return parallel.place(mesh, feed.inputs(step, count), **axes(feed))
 
     with contextlib.closing(data.ahead(make, calls(config, first))) as made:
         for (_, count), inputs in made:
             yield count, inputs
+
+
+def axes(feed: data.Feed) -> dict[str, int]:
+    """Of a call's inputs, whose first axis are the steps."""
+    return {"batch_axis": 2} if isinstance(feed.seed, int) else {"batch_axis": 3, "member_axis": 1}
 
 
 def counts(config: ConfigDict, step: int) -> set[int]:
@@ -132,28 +147,36 @@ def compile_call(
     """`call(state, resident, inputs, signal) -> (state, metrics)`: the steps that `inputs` is for.
 
     `resident` are the feed's arrays that stay on the devices, `inputs` what the steps take beside
-    them. The state is donated; metrics are arrays with one element a step. Where a step with a
-    metric that is not finite is skipped, it changes nothing of the state but its number. `signal`
+    them. The state is donated; metrics are arrays with one element a step, and of several members
+    with an axis of these. Where a step with a metric that is not finite is skipped, it changes
+    nothing of the state (of that member) but its number. `signal`
     are numbers, one from each device, of which the largest is a metric; None among processes that
     are one.
     """
-    skip, train = config.on_nonfinite == "skip", algorithm.step
-    if config.parallel.mode == "replica":
-        train = parallel.on_replicas(train, mesh, config.parallel.synchronise)
+    there = members(config)
+
+    def step_of(resident, values, state, inputs):
+        train = build(config, values).step if values else algorithm.step
+        if config.parallel.mode == "replica":
+            train = parallel.on_replicas(train, mesh, config.parallel.synchronise)
+        batch = feed.minibatches(resident, inputs)
+        if not algorithm.num_classes:
+            batch = {"image": batch["image"]}
+        updated, metrics = train(state, parallel.constrain_batch(batch, axis=1))
+        if config.on_nonfinite == "skip":
+            good = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
+            unchanged = state.replace(step=updated.step)
+            updated = jax.tree.map(lambda *x: jnp.where(good, *x), updated, unchanged)
+        return updated, metrics
+
+    step = step_of
+    if len(there) > 1:
+        step = seeds.each(step_of, way(config, algorithm), shared=(0,))
 
     def call(state, resident, inputs, signal) -> tuple[PyTree, Metrics]:
-        def step(state, inputs):
-            batch = feed.minibatches(resident, inputs)
-            if not algorithm.num_classes:
-                batch = {"image": batch["image"]}
-            updated, metrics = train(state, parallel.constrain_batch(batch, axis=1))
-            if skip:
-                good = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
-                unchanged = state.replace(step=updated.step)
-                updated = jax.tree.map(lambda *x: jnp.where(good, *x), updated, unchanged)
-            return updated, metrics
-
-        state, metrics = jax.lax.scan(step, state, inputs)
+        values = {key: jnp.array([m.values[key] for m in there]) for key in there[0].values}
+        of_step = functools.partial(step, resident, values)
+        state, metrics = jax.lax.scan(of_step, state, inputs)
         if signal is not None:
             like = next(iter(metrics.values()))
             metrics["signal"] = jnp.full(like.shape, jnp.max(signal))
@@ -182,50 +205,82 @@ def _all_finite(leaves: list[jax.Array]) -> jax.Array:
 
 def make_evaluation(
     config: ConfigDict, algorithm: Any, judge: Judge, mesh: Mesh
-) -> Callable[[PyTree, Callable[[], int]], dict[str, float] | None]:
-    """`evaluate(state, stopped)`: the judge's figures of the state's samples, by their names.
+) -> Callable[[PyTree, Callable[[], int]], list[dict[str, float]] | None]:
+    """`evaluate(state, stopped)`: the judge's figures of the samples of each member's state, by
+    their names.
 
     None if `stopped()` before the end.
     """
-    trial = evaluation.Trial(judge, mesh, config.evaluation.samples)
+    mesh, there = parallel.of_one(mesh), members(config)
+    with jax.set_mesh(mesh):
+        trial = evaluation.Trial(judge, mesh, config.evaluation.samples)
     sampler = Sampler(algorithm, mesh)
 
-    def evaluate(state: PyTree, stopped: Callable[[], int]) -> dict[str, float] | None:
+    def evaluate(state: PyTree, stopped: Callable[[], int]) -> list[dict[str, float]] | None:
+        found = []
         try:
-            found = trial.of_state(sampler, state, config.seed, stopped)
+            with jax.set_mesh(mesh):
+                for number, member in enumerate(there):
+                    one = seeds.member_of(state, number) if len(there) > 1 else state
+                    found.append(trial.of_state(sampler, one, member.seed, stopped))
         except evaluation.Stopped:
             return None
-        return {name: evaluation.number(value) for name, value in found.items()}
+        return [{name: evaluation.number(value) for name, value in each.items()} for each in found]
 
     return evaluate
 
 
 def make_drawing(
     config: ConfigDict, algorithm: Any, mesh: Mesh, dataset: Any
-) -> Callable[[PyTree], UInt8[np.ndarray, "h w c"]]:
-    """A function that draws the state's samples of fixed latents: images in a grid, one row a class
-    if there are any; points in a scatter plot, over real ones."""
-    key = jax.random.fold_in(jax.random.key(config.seed), 3)  # init has taken 0 to 2
+) -> Callable[[PyTree], dict[str, UInt8[np.ndarray, "h w c"]]]:
+    """A function that draws each member's samples of fixed latents, by the members' names."""
+    mesh, there = parallel.of_one(mesh), members(config)
+    with jax.set_mesh(mesh):
+        draw = _drawing_of_one(config, algorithm, mesh, dataset)
+
+    def of_each(state: PyTree) -> dict[str, UInt8[np.ndarray, "h w c"]]:
+        if len(there) == 1:
+            return {"": draw(state, config.seed)}
+        with jax.set_mesh(mesh):
+            placed = [
+                parallel.distribute(mesh, seeds.member_of(state, number))
+                for number in range(len(there))
+            ]
+            return {
+                member.name: draw(one, member.seed)
+                for member, one in zip(there, placed, strict=True)
+            }
+
+    return of_each
+
+
+def _drawing_of_one(
+    config: ConfigDict, algorithm: Any, mesh: Mesh, dataset: Any
+) -> Callable[[PyTree, int], UInt8[np.ndarray, "h w c"]]:
+    """(state, seed) -> images in a grid, one row a class if there are any; or points in a scatter
+    plot, over real ones."""
+    key_of = lambda seed: jax.random.fold_in(jax.random.key(seed), 3)  # noqa: E731 init took 0 to 2
     classes = config.derived.num_classes
     like, whole = abstract_state(algorithm, mesh), parallel.replicated(mesh)
+    key = key_of(config.seed)
     if len(config.derived.image_shape) == 1:
         labels = jnp.arange(2500, dtype=jnp.int32) % max(classes, 1)
         real = np.asarray(dataset.draw(jax.random.fold_in(key, 0), 2500)[0])
-        points = jax.jit(lambda state: algorithm.sample(state, key, labels), out_shardings=whole)
-        drawn = points.lower(like).compile()
-        return lambda state: writer.scatter(np.asarray(drawn(state)), real)
+        sample = lambda state, key: algorithm.sample(state, key, labels)  # noqa: E731
+        points = jax.jit(sample, out_shardings=whole).lower(like, key).compile()
+        return lambda state, seed: writer.scatter(np.asarray(points(state, key_of(seed))), real)
     rows, columns = min(classes, 20) or 8, 10 if classes else 8
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
-    sample = lambda state: data.to_uint8(algorithm.sample(state, key, labels))  # noqa: E731
-    images = jax.jit(sample, out_shardings=whole).lower(like).compile()
-    return lambda state: writer.grid(np.asarray(images(state)), columns)
+    sample = lambda state, key: data.to_uint8(algorithm.sample(state, key, labels))  # noqa: E731
+    images = jax.jit(sample, out_shardings=whole).lower(like, key).compile()
+    return lambda state, seed: writer.grid(np.asarray(images(state, key_of(seed))), columns)
 
 
 def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
     """Two lines: the memory that a call of several steps needs, by its compiled program, and the
     operations of one step."""
     feed, count = make_feed(config, algorithm, dataset), min(config.steps_per_call, config.steps)
-    state = abstract_state(algorithm, mesh)
+    state = abstract_state(algorithm, mesh, len(members(config)))
     resident, inputs = given(feed, mesh, count)
     begin = time.perf_counter()
     call = compile_call(config, algorithm, mesh, feed, state, resident, inputs)
@@ -240,7 +295,8 @@ def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
         }
         listed = ", ".join(f"{size / 2**20:,.1f} of {name}" for name, size in parts.items())
         line += f": it takes {sum(parts.values()) / 2**20:,.1f} MiB on each device ({listed})"
-    gflops = flops_per_step(algorithm, mesh) / 1e9
+    with jax.set_mesh(parallel.of_one(mesh)):
+        gflops = flops_per_step(algorithm, parallel.of_one(mesh)) / 1e9
     operations = "uncounted" if math.isnan(gflops) else f"{gflops:.2f} GFLOP on each device"
     return f"{line}\none step: {operations}, compiled by XLA"
 
@@ -248,10 +304,11 @@ def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:
 def given(feed: data.Feed, mesh: Mesh, count: int) -> tuple[PyTree, PyTree]:
     """Shapes and places of a feed's arrays on the devices, and of what a call of `count` steps
     takes beside them."""
-    whole, split = parallel.replicated(mesh), parallel.split(mesh, 2)
+    whole, of_batch = parallel.replicated(mesh), axes(feed)
 
     def at(x: np.ndarray) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=split if x.ndim > 2 else whole)
+        sharding = parallel.of_inputs(mesh, x.ndim, **of_batch)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
     resident = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), feed.resident

@@ -65,6 +65,8 @@ def at(scalar: Scalar, step: Int[Array, ""]) -> Float[Array, ""] | float:
 
 def make(value: Any, images_per_step: int) -> Scalar:
     """The scalar that a config's number or section (checked by `numbers`) describes."""
+    if callable(value):  # a swept one
+        return value
     if not isinstance(value, Mapping):
         return float(value)
     kind, names = KINDS[value["kind"]]

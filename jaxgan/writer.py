@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -123,18 +123,19 @@ class Writer:
             path = self.workdir / "metrics.jsonl"
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         for name, value in values.items():
-            if name != "step" and value is not None:
+            if name not in ("step", "seeds") and value is not None:
                 self._board.add_scalar(name, value, values["step"])
 
     def sync(self) -> None:
         """Returns when the lines are on the disk, so that no checkpoint gets there before them."""
         os.fsync(self._file.fileno())
 
-    def samples(self, step: int, image: UInt8[np.ndarray, "h w c"]) -> Path:
-        path = self.workdir / "samples" / f"{step:08d}.png"
-        write_png(path, image)
-        self._board.add_image("samples", image, step, dataformats="HWC")
-        return path
+    def samples(self, step: int, images: Mapping[str, UInt8[np.ndarray, "h w c"]]) -> None:
+        """Of each member, by its name; of a run that is one the name is empty."""
+        for name, image in images.items():
+            ending = f"_{name.replace(' ', '_')}" if name else ""
+            write_png(self.workdir / "samples" / f"{step:08d}{ending}.png", image)
+            self._board.add_image(f"samples{ending}", image, step, dataformats="HWC")
 
     def close(self) -> None:
         self._file.close()
@@ -150,11 +151,21 @@ def read_metrics(workdir: Path) -> list[dict]:
         with contextlib.suppress(ValueError, RecursionError):
             line = json.loads(text)
             numbers = isinstance(line, dict) and all(
-                value is None or type(value) in (int, float) for value in line.values()
+                _is_number(value) or (name == "seeds" and _are_of_seeds(value))
+                for name, value in line.items()
             )
             if numbers and type(line.get("step")) is int:
                 lines.setdefault(line["step"], line)
     return list(lines.values())
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
+
+
+def _are_of_seeds(value: Any) -> bool:
+    lists = isinstance(value, dict) and all(type(each) is list for each in value.values())
+    return lists and all(_is_number(number) for each in value.values() for number in each)
 
 
 CURVES = (
@@ -165,18 +176,21 @@ CURVES = (
 )
 
 
-def write_curves(workdir: Path) -> Path | None:
-    """curves.png: the losses and the health signals of metrics.jsonl against the step."""
+def write_curves(workdir: Path, groups: Sequence[str] = ("",)) -> Path | None:
+    """curves.png: the losses and the health signals of metrics.jsonl against the step.
+
+    Of several members it has a line for each of their `groups`, the mean, and a band of a standard
+    deviation on either side.
+    """
     from matplotlib.figure import Figure  # here: only training needs it
 
     lines = read_metrics(workdir)
     if not lines:
         return None
     figure = Figure(figsize=(10, 7.5), layout="constrained")
-    steps = [line["step"] for line in lines]
     for axes, names in zip(figure.subplots(2, 2).flat, CURVES, strict=True):
         for name in names:
-            axes.plot(steps, [line.get(name, math.nan) for line in lines], label=name)
+            _curve(axes, lines, name, groups)
         axes.set_xlabel("step")
         axes.legend()
         axes.grid(alpha=0.3)
@@ -186,6 +200,21 @@ def write_curves(workdir: Path) -> Path | None:
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
     return path
+
+
+def _curve(axes: Any, lines: list[dict], name: str, groups: Sequence[str]) -> None:
+    steps = [line["step"] for line in lines]
+    known = lambda value: math.nan if value is None else value  # noqa: E731
+    if len(groups) == 1:
+        axes.plot(steps, [known(line.get(name)) for line in lines], label=name)
+        return
+    absent = [None] * len(groups)
+    values = np.array([[*map(known, line["seeds"].get(name, absent))] for line in lines])
+    for group in dict.fromkeys(groups):
+        own = np.ma.masked_invalid(values[:, [each == group for each in groups]])
+        mean, spread = own.mean(1), own.std(1)
+        (line,) = axes.plot(steps, mean, label=f"{name} {group}".strip())
+        axes.fill_between(steps, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
 
 
 def say(text: str) -> None:
@@ -211,8 +240,9 @@ class Progress:
     def update(self, step: int) -> None:
         self._bar.update(step - self._bar.n)
 
-    def metrics(self, values: dict[str, int | float], seconds_left: float) -> None:
-        losses = {n: f"{values[n]:.3f}" for n in ("d_loss", "g_loss") if n in values}
+    def metrics(self, values: Mapping[str, Any], seconds_left: float) -> None:
+        there = [name for name in ("d_loss", "g_loss") if values.get(name) is not None]
+        losses = {name: f"{values[name]:.3f}" for name in there}
         speed = f"{values['images_per_second']:,.0f} images/s"
         if self._bar.disable:
             text = "  ".join(f"{name} {value}" for name, value in losses.items())
@@ -235,11 +265,12 @@ class Progress:
 class Clock:
     """Wall time of training, without compilation and drawing, over all starts of the run.
 
-    `step`: where this start begins; `earlier`: seconds before it.
+    `step`: where this start begins; `earlier`: seconds before it; `members`: which take as many
+    images each.
     """
 
-    def __init__(self, step: int, images_per_step: int, earlier: float):
-        self.images_per_step, self.earlier = images_per_step, earlier
+    def __init__(self, step: int, images_per_step: int, earlier: float, members: int = 1):
+        self.images_per_step, self.earlier, self.members = images_per_step, earlier, members
         self.start_step = self.mark_step = step
         self.start = self.mark = time.perf_counter()
         self.waited = 0.0  # for data, since the last line
@@ -261,20 +292,21 @@ class Clock:
     def seconds(self) -> float:
         return self.earlier + time.perf_counter() - self.start
 
-    def line(self, step: int, metrics: Mapping[str, int | float]) -> dict[str, int | float]:
+    def line(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """What metrics.jsonl says of `step`: these metrics, and the speed since the last line."""
         now = time.perf_counter()
-        speed = (step - self.mark_step) * self.images_per_step / (now - self.mark)
+        images = (step - self.mark_step) * self.images_per_step * self.members
         waited = self.waited / (now - self.mark)
-        self.mark, self.mark_step, self.waited = now, step, 0.0
-        return {
+        line = {
             "step": step,
             "kimg": step * self.images_per_step / 1000,
             "seconds": round(self.seconds, 3),
             **metrics,
-            "images_per_second": round(speed, 1),
+            "images_per_second": round(images / (now - self.mark), 1),
             "data_wait": round(waited, 4),  # share of the time; an upper bound of the device's
         }
+        self.mark, self.mark_step, self.waited = now, step, 0.0
+        return line
 
     def seconds_left(self, step: int, steps: int) -> float:
         elapsed = time.perf_counter() - self.start

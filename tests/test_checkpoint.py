@@ -745,6 +745,8 @@ def test_a_failed_save_leaves_no_thread(tmp_path):
             checkpoints.save(4, make_tree())
             checkpoints.wait()
         new = set(threading.enumerate()) - before
+        for thread in new:  # those that are about to end
+            thread.join(5)
         left = [thread for thread in new if thread.is_alive() and not thread.daemon]
     assert not left
 

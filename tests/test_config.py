@@ -7,8 +7,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxgan import cli
-from jaxgan.config import HARMLESS, OPEN, RULES, differences, flatten, load, resolve, tiny, validate
+from jaxgan.config import differences, flatten, load, resolve, tiny, validate
 from jaxgan.errors import UserError
+from jaxgan.rules import HARMLESS, OPEN, RULES
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DEFAULT = CONFIGS / "default.py"

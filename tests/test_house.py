@@ -14,7 +14,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 
 FLOORS = [
     {"typing", "errors"},
-    {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config"}
+    {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config", "rules"}
     | {"workdir", "signals", "health", "weights", "processes"},
     {"models", "losses", "penalties", "augment", "metrics"},
     {"algorithms"},
@@ -30,7 +30,9 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 NEIGHBOURS = {
     ("metrics", "models"),
-    ("config", "schedules"),
+    ("config", "rules"),
+    ("rules", "schedules"),
+    ("seeds", "parallel"),
 }  # the only rooms of one floor that know each other
 
 # Third-party packages, and the rooms that may import them.
@@ -39,7 +41,8 @@ ONLY = {
     "tensorflow_datasets": {"data"},
     "grain": {"data"},
     "array_record": {"data"},
-    "ml_collections": {"config", "assembly", "experiment", "programs", "loop", "planning", "cli"},
+    "ml_collections": {"config", "rules", "assembly", "experiment", "programs", "loop"}
+    | {"planning", "reproductions", "cli"},
     "absl": {"train", "data"},
     "pickletools": {"weights"},
     "safetensors": {"weights"},

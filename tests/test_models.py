@@ -534,7 +534,7 @@ def test_activations_of_mlp():
         "relu": lambda y: np.maximum(y, 0),
         "tanh": np.tanh,
         "leaky_relu": lambda y: np.maximum(y, 0.2 * y),
-        "maxout": lambda y: y.reshape(3, 4, 2).max(-1),
+        "maxout": lambda y: y.reshape(3, 2, 4).max(1),
     }.items():
         features = {"features": (4,), "pieces": 2, "activation": name}
         network = mlp.Discriminator(**features)
@@ -634,3 +634,18 @@ def test_blocks_that_forget_give_the_same_gradients_in_more_products(model):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), kept, anew
         )
+
+
+def test_maxout_has_the_largest_pieces_slopes_of_both_orders():
+    x = jax.random.normal(jax.random.key(0), (4, 5, 3))
+    stock = lambda x: jnp.max(x, 1)  # noqa: E731
+
+    def of(maxout):
+        value = lambda x: jnp.sum(jnp.sin(maxout(x)) ** 2)  # noqa: E731
+        slope = jax.grad(value)
+        return value(x), slope(x), jax.grad(lambda x: jnp.sum(slope(x) ** 2))(x)
+
+    for found, expected in zip(of(mlp.maxout), of(stock), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    tied = jax.grad(lambda x: jnp.sum(mlp.maxout(x)))(jnp.zeros((1, 2, 1)))
+    np.testing.assert_array_equal(tied, jnp.ones((1, 2, 1)))

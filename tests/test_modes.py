@@ -11,13 +11,14 @@ from jaxgan import config as configs
 from jaxgan import experiment, parallel, programs
 from jaxgan.errors import UserError
 from jaxgan.experiment import abstract_state
+from jaxgan.rules import PLAYERS
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 LONG = 20  # steps
 # Adam makes steps of full size of gradients that are rounding alone, such as that of a critic's
 # last bias; with this eps it does not.
-EPS = dict.fromkeys((f"optimizer.{p}.arguments.eps" for p in configs.PLAYERS), 1e-3)
+EPS = dict.fromkeys((f"optimizer.{p}.arguments.eps" for p in PLAYERS), 1e-3)
 EXPERIMENTS = {
     "dcgan": {"penalties.r1": 1.0},  # BatchNorm, lazily nothing
     "cgan": {"penalties.r1": 1.0, "augment.policy": "ada", "augment.p": 0.5, "augment.target": 0.6},
@@ -26,7 +27,7 @@ EXPERIMENTS = {
 }
 # No statistics of batches: layers of the critic without BatchNorm, and so the generator's.
 WITHOUT = {
-    **{f"model.{p}.norm": "layer" for p in configs.PLAYERS},
+    **{f"model.{p}.norm": "layer" for p in PLAYERS},
     "augment.policy": "ada",
     "augment.p": 0.5,
     "penalties.r1": 1.0,
@@ -53,7 +54,7 @@ def outcome(name, devices, settings=(), perturbed=0):
         feed = experiment.make_feed(config, algorithm, dataset)
         resident = parallel.place(mesh, feed.resident)
         inputs = parallel.place(mesh, feed.inputs(0, LONG), batch_axis=2)
-        state = programs.initial_state(algorithm, mesh, config.seed)
+        state = programs.initial_state(config, algorithm, mesh)
         if perturbed:
             key = jax.random.key(perturbed)
             moved = lambda x: x * (1 + 2.0**-23 * jax.random.normal(key, x.shape))  # noqa: E731

@@ -293,9 +293,9 @@ def test_a_mistake_is_one_sentence(given, capsys):
 
 def test_other_verbs_take_no_keys(capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(["reproduce", "dirac", "--config.steps=3"])
+        main(["sample", "--workdir", "x", "--out", "y", "--config.steps=3"])
     assert stopped.value.code == 2
-    assert "plan alone" in capsys.readouterr().err
+    assert "for plan and reproduce" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------------------------------

@@ -153,11 +153,15 @@ def test_no_metrics_yet(tmp_path):
 
 def test_samples_are_named_by_step(tmp_path):
     output = writer.Writer(tmp_path, step=0)
-    path = output.samples(1000, np.full((4, 6, 1), 7, np.uint8))
+    picture = np.full((4, 6, 1), 7, np.uint8)
+    output.samples(1000, {"": picture})
+    output.samples(2000, {"seed0 a=1": picture, "seed1 a=1": picture})
     output.close()
-    assert path == tmp_path / "samples" / "00001000.png"
-    with Image.open(path) as file:
-        assert file.size == (6, 4)
+    names = "00001000.png", "00002000_seed0_a=1.png", "00002000_seed1_a=1.png"
+    assert {path.name for path in (tmp_path / "samples").iterdir()} == {*names}
+    for name in names:
+        with Image.open(tmp_path / "samples" / name) as file:
+            assert file.size == (6, 4)
 
 
 def test_curves_are_a_picture(tmp_path):

@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxgan.cli.sample import add_statistics, add_step
+from jaxgan.cli.sample import add_member, add_statistics, add_step
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, help="a .json file for the figures of two sets")
     add_step(parser)
+    add_member(parser)
     add_statistics(parser)
 
 
@@ -97,7 +98,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError("--workdir: name a run's folder, or instead two sets, --real and --fake")
     if any(sets) and not all(sets):
         raise UserError("--real, --fake: both are needed")
-    of_others = ("split", "step", "seeds", "seed") if any(sets) else ("out", "image_size")
+    of_others = ("split", "step", "member", "seeds", "seed") if any(sets) else ("out", "image_size")
     for name in of_others:
         if getattr(arguments, name) not in (None, "", 0):
             reason = "of a run's samples; for a split write --real SET@SPLIT"
@@ -122,7 +123,8 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
     from jaxgan.metrics import metrics_of
     from jaxgan.sampler import Sampler
 
-    config, algorithm, state = experiment.load_run(workdir, arguments.step)
+    of_run = workdir, arguments.step, arguments.member
+    config, algorithm, state = experiment.load_run(*of_run)
     section, conditional = config.data.to_dict(), bool(config.derived.num_classes)
     asked = judges.Asked(
         metrics_of(arguments.metrics, "--metrics") if arguments.metrics else (),
@@ -138,8 +140,8 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
     sampler = Sampler(algorithm, mesh, statistics=arguments.statistics)
     trial = evaluation.Trial(judge, mesh, arguments.samples)
     print(
-        f"\n{workdir}, step {int(state.step):,}: {trial.samples:,} samples, against "
-        f"{judge.reference.count:,} images of {_title(judge.reference)}",
+        f"\n{workdir}, seed {config.seed}, step {int(state.step):,}: {trial.samples:,} samples, "
+        f"against {judge.reference.count:,} images of {_title(judge.reference)}",
         flush=True,
     )
     found = []
@@ -155,6 +157,8 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
     _print(columns, judge.directions)
     run = {
         "step": int(state.step),
+        "member": arguments.member,
+        "seed": config.seed,
         "samples": trial.samples,
         "sample_seeds": arguments.seeds,
         "first_sample_seed": arguments.seed,

@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         verb.set_defaults(run=module.run)
     own, overrides = cli.split_overrides(sys.argv[1:] if arguments is None else arguments)
     chosen = parser.parse_args(own, argparse.Namespace(overrides=overrides))
-    if overrides and chosen.run is not plan.run:
-        parser.error(f"--config.{overrides[0]} is for plan alone; a run has its own config")
+    if overrides and chosen.run not in (plan.run, reproduce.run):
+        parser.error(f"--config.{overrides[0]} is for plan and reproduce; a run has its own config")
     if chosen.run is not plan.run:  # which tells how long compilation takes
         cli.keep_compiled()
     return cli.run(lambda: chosen.run(chosen))

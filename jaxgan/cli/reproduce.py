@@ -1,38 +1,152 @@
 """Repeat a published experiment, and print its figures beside those that it should have.
 
     python -m jaxgan reproduce dirac
+    python -m jaxgan reproduce ring --quick
+    python -m jaxgan reproduce ring --seeds 5 --steps 50000
 
-The folder --out holds the picture and results.json.
+A table's rows are trained one after the other, each with all seeds in one program; the same command
+goes on where it was stopped. The folder --out holds the runs, the pictures and results.json. Each
+row that is trained in full is added to the file --results, too, of which `--tables` writes
+RESULTS.md's tables. Keys of all rows' configs can be set, as in --config.data.path=FOLDER.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from jaxgan.errors import UserError, lookup
 
+QUICK = 1_000, 2  # steps, seeds
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="dirac, ring, grid")
+    parser.add_argument("--out", type=Path, help="folder (default: runs/reproduce_NAME, or _quick)")
+    parser.add_argument("--seed", type=int, default=0, help="the first one (default 0)")
+    parser.add_argument("--seeds", type=int, help="how many (default: the table's own)")
+    parser.add_argument("--steps", type=int, help="of each run (default: the table's own)")
+    parser.add_argument("--rows", metavar="NAME,NAME", help="these rows alone (default: all)")
     parser.add_argument(
-        "name", metavar="NAME", help="dirac: the Dirac-GAN, and which methods converge"
+        "--quick", action="store_true", help="a look at it: two seeds, 1,000 steps, no results kept"
     )
-    parser.add_argument("--out", type=Path, help="folder (default: runs/reproduce_NAME)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default 0)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results.jsonl"), help="(default: results.jsonl)"
+    )
+    parser.add_argument(
+        "--tables", type=Path, metavar="FILE", help="write --results into FILE's tables"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.seed < 2**32:
         raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
+    for name in ("seeds", "steps"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise UserError(f"--{name}: {getattr(arguments, name)} is not 1 or more")
+    if not arguments.name and not arguments.tables:
+        raise UserError("NAME: which experiment? dirac, ring or grid")
+    if arguments.name in (None, "dirac"):
+        for name in ("seeds", "steps", "rows", "quick", "overrides"):
+            if getattr(arguments, name):
+                name = f"config.{arguments.overrides[0]}" if name == "overrides" else name
+                raise UserError(f"--{name}: is of tables, ring or grid; leave it out")
 
     from jaxgan import writer  # here, so that --help and mistakes are answered at once
     from jaxgan.reproductions import REPRODUCTIONS
+    from jaxgan.reproductions.suite import Suite
 
-    experiment = lookup(REPRODUCTIONS, arguments.name, "NAME")
-    out = arguments.out or Path("runs") / f"reproduce_{arguments.name}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out: {out} cannot be made: {error.strerror}") from error
-    lines, results = experiment.run(out, arguments.seed)
-    writer.write_json(out / "results.json", results)
-    print("\n".join(lines))
+    if arguments.name:
+        experiment = lookup(REPRODUCTIONS, arguments.name, "NAME")
+        ending = "_quick" if arguments.quick else ""
+        out = arguments.out or Path("runs") / f"reproduce_{arguments.name}{ending}"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out: {out} cannot be made: {error.strerror}") from error
+        if isinstance(experiment, Suite):
+            code = _run_suite(experiment, out, arguments)
+            if code:
+                return code
+        else:
+            lines, results = experiment.run(out, arguments.seed)
+            writer.write_json(out / "results.json", results)
+            print("\n".join(lines))
+    if arguments.tables:
+        _write_tables(arguments.tables, arguments.results)
     return 0
+
+
+def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
+    from jaxgan import loop, writer
+    from jaxgan.reproductions import suite as of
+
+    steps, count = QUICK if arguments.quick else (suite.steps, suite.seeds)
+    steps, count = arguments.steps or steps, arguments.seeds or count
+    seeds = list(range(arguments.seed, arguments.seed + count))
+    rows = _chosen(suite, arguments.rows)
+    of_all = count, steps, arguments.overrides, arguments.quick
+    configs = [of.config_of(suite, row, *of_all) for row in rows]  # mistakes come first
+    found: dict[str, Any] = {}
+    runs: dict[str, Path] = {}
+    records = []
+    for row, config in zip(rows, configs, strict=True):
+        config.seed = arguments.seed
+        print(f"\n{row.name}", flush=True)
+        folder = out / f"{of.slug(row.name)}_seeds{seeds[0]}to{seeds[-1]}"
+        code = loop.train(config, folder)
+        if code:
+            return code
+        found[row.name], runs[row.name] = of.outcome(suite, folder), folder
+        of_row = arguments.name, row, found[row.name], seeds, arguments.overrides
+        records.append(of.record(*of_row))
+        if not arguments.quick:
+            of.add_result(arguments.results, records[-1])
+    writer.write_json(out / "results.json", records)
+    of.draw(suite, found, out / "curves.png")
+    _sheet(runs, seeds, out / "samples.png")
+    print(f"\n{suite.summary}\n")
+    print("\n".join(of.text(of.table(suite._replace(rows=tuple(rows)), records))))
+    print(f"\n{count} seeds, {steps:,} steps (published: {suite.published_steps:,}). ± is the")
+    print("standard error over seeds; apart: the difference in its standard errors.")
+    print(f"{suite.departures}\n")
+    print(f"pictures: {out / 'curves.png'}, {out / 'samples.png'}")
+    return 0
+
+
+def _chosen(suite: Any, names: str | None) -> list[Any]:
+    if names is None:
+        return list(suite.rows)
+    by_name = {row.name.replace(", ", " "): row for row in suite.rows}
+    return [lookup(by_name, name.strip(), "--rows") for name in names.split(",")]
+
+
+def _sheet(runs: dict[str, Path], seeds: list[int], path: Path) -> None:
+    """The last samples of each row and of up to ten seeds."""
+    from jaxgan.reproductions import suite as of
+
+    pictures = {}
+    for name, run in runs.items():
+        last = max(file.stem.partition("_")[0] for file in (run / "samples").glob("*.png"))
+        endings = [f"_seed{seed}" if len(seeds) > 1 else "" for seed in seeds[:10]]
+        pictures[name] = [run / "samples" / f"{last}{ending}.png" for ending in endings]
+    of.sheet(pictures, [f"seed {seed}" for seed in seeds[:10]], path)
+
+
+def _write_tables(document: Path, results: Path) -> None:
+    from jaxgan import writer
+    from jaxgan.reproductions import REPRODUCTIONS
+    from jaxgan.reproductions import suite as of
+
+    records = of.read_results(results)
+    tables = {
+        name: of.markdown(of.table(suite, [r for r in records if r["reproduction"] == name]))
+        for name, suite in REPRODUCTIONS.items()
+        if isinstance(suite, of.Suite)
+    }
+    try:
+        text = document.read_text()
+    except OSError as error:
+        raise UserError(f"--tables: {document} cannot be read: {error.strerror}") from error
+    with writer.whole_file(document) as partial:
+        partial.write_text(of.with_tables(text, tables))
+    print(f"{document}: {', '.join(tables)}")

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the latents (default 0)")
     add_step(parser)
+    add_member(parser)
     parser.add_argument(
         "--truncation",
         type=float,
@@ -45,6 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", type=_step, help="which checkpoint: its step, or best (default: the newest)"
+    )
+
+
+def add_member(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--member",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of a run of several seeds: which of them, from 0 on (default 0)",
     )
 
 
@@ -88,7 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxgan import experiment, parallel
     from jaxgan.sampler import CHUNK, Sampler
 
-    config, algorithm, state = experiment.load_run(folder_at(arguments.workdir), arguments.step)
+    of_run = folder_at(arguments.workdir), arguments.step, arguments.member
+    config, algorithm, state = experiment.load_run(*of_run)
     if len(config.derived.image_shape) == 1 and not out.suffix:
         raise UserError(f"--out: {out} is a folder for images; points go to .png, .npy or .npz")
     classes = _classes(arguments, config)

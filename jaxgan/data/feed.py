@@ -34,19 +34,32 @@ from jaxgan.typing import Array, Batch, Float, Int, Key, PyTree, UInt8
 class Feed(NamedTuple):
     """What the loop needs to deliver a data set's minibatches."""
 
-    seed: int
+    seed: int | tuple[int, ...]  # or one of each member, see below
     resident: dict[str, Any]  # arrays that lie on the devices, an argument of every call
     fetch: Callable[[int, int], dict[str, np.ndarray]]  # (step, count) -> leaves s k b ...
     batch: Callable[[Key[Array, ""], dict, dict], Batch]  # (key, resident, one step's part) -> k b
     cache: str = ""  # device, host or none; of data drawn on the device nothing
 
     def inputs(self, step: int, count: int) -> dict[str, np.ndarray]:
-        """What the steps `step` to `step + count - 1` take beside the resident arrays."""
-        return {"step": np.arange(step, step + count, dtype=np.int32), **self.fetch(step, count)}
+        """What the steps `step` to `step + count - 1` take beside the resident arrays.
+
+        Leaves s ..., or s n ... of n members.
+        """
+        steps = np.arange(step, step + count, dtype=np.int32)
+        if isinstance(self.seed, int):
+            return {"step": steps, **self.fetch(step, count)}
+        seeds = np.tile(np.array(self.seed, np.uint32), (count, 1))
+        return {
+            "step": np.repeat(steps[:, None], len(self.seed), 1),
+            "seed": seeds,
+            **self.fetch(step, count),
+        }
 
     def minibatches(self, resident: PyTree, inputs: PyTree) -> Batch:
-        """The K minibatches of one step, made on the device from its part of `inputs`."""
-        key = jax.random.fold_in(jax.random.key(self.seed), 5)  # init and sampling took 0 to 4
+        """The K minibatches of one step (of one member), made on the device from its part of
+        `inputs`."""
+        seed = inputs.get("seed", self.seed)
+        key = jax.random.fold_in(jax.random.key(seed), 5)  # init and sampling took 0 to 4
         return self.batch(jax.random.fold_in(key, inputs["step"]), resident, inputs)
 
 
@@ -54,7 +67,7 @@ def make_feed(
     examples: Any,
     cache: str,
     flip: bool,
-    seed: int,
+    seed: int | tuple[int, ...],
     minibatches: int,
     batch_size: int,
     process: tuple[int, int] = (0, 1),
@@ -63,7 +76,8 @@ def make_feed(
     """The feed of a split.
 
     `examples` has `num_examples`, `shape` (h, w, c) and `read(numbers) -> (uint8 images n h w c,
-    int32 labels n or None)`. `process`: this one's number and how many there are; `workers`:
+    int32 labels n or None)`. `seed`: of several each has batches of its own.
+    `process`: this one's number and how many there are; `workers`:
     threads that decode, 0 for one a core. Raises UserError where the processes do not divide a
     batch.
     """
@@ -75,11 +89,13 @@ def make_feed(
     share = slice(number * batch_size // processes, (number + 1) * batch_size // processes)
     size = examples.num_examples
 
-    def positions(step: int, count: int) -> Int[np.ndarray, "s k b"]:
+    def positions(step: int, count: int) -> Int[np.ndarray, "s *n k b"]:
         """Which examples steps `step` to `step + count - 1` see, this process's share."""
         per_step = minibatches * batch_size
-        chosen = indices(seed, step * per_step, count * per_step, size)
-        return chosen.reshape(count, minibatches, batch_size)[..., share]
+        of = lambda seed: indices(seed, step * per_step, count * per_step, size)  # noqa: E731
+        chosen = of(seed) if isinstance(seed, int) else np.stack([of(each) for each in seed])
+        chosen = chosen.reshape(-1, count, minibatches, batch_size)[..., share].swapaxes(0, 1)
+        return chosen[:, 0] if isinstance(seed, int) else chosen
 
     def finish(key, rows: UInt8[Array, "k b d"]) -> Float[Array, "k b h w c"]:
         images = to_float(rows).reshape(*rows.shape[:2], *examples.shape)

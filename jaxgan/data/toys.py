@@ -44,7 +44,7 @@ class Toy:
     num_examples: int = 0  # none: there is no end
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def feed(self, flip: bool, seed: int, minibatches: int, batch_size: int, **_: Any) -> Feed:
+    def feed(self, flip: bool, seed: Any, minibatches: int, batch_size: int, **_: Any) -> Feed:
         """Fresh points in every minibatch. How a set is held, and by whom, has no bearing."""
         if flip:
             raise UserError("data.flip: points have no mirror image; leave it False")
@@ -91,7 +91,7 @@ class Stacked:
         images = np.moveaxis(self.images[chosen], 1, -1)
         return images, None if self.labels is None else of_triple(self.labels[chosen], self.base)
 
-    def feed(self, flip: bool, seed: int, minibatches: int, batch_size: int, **_: Any) -> Feed:
+    def feed(self, flip: bool, seed: Any, minibatches: int, batch_size: int, **_: Any) -> Feed:
         """Fresh triples in every minibatch; the grey images lie on the device."""
         resident = {"image": self.images.reshape(len(self.images), -1)}  # rows: see feed.py
         if self.labels is not None:

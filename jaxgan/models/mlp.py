@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import lookup
@@ -32,6 +33,7 @@ class Generator(nn.Module):
     features: tuple[int, ...] = (256, 512, 1024)
     embedding: int = 50
     norm: str = "batch"
+    momentum: float = 0.9
     conditioning: str = "embedding"
     weight_norm: str = "none"
     activation: str = "relu"
@@ -49,7 +51,7 @@ class Generator(nn.Module):
         )
         for features in self.features:
             x = Dense(features, not has_bias(self.norm), init, self.weight_norm)(x)
-            x = activation(normalise(self.norm, x, train, given))
+            x = activation(normalise(self.norm, x, train, given, self.momentum))
         x = Dense(math.prod(self.image_shape), True, init, self.weight_norm)(x)
         x = x.astype(jnp.float32)
         if len(self.image_shape) > 1:  # pixels lie in [-1, 1], points anywhere
@@ -83,7 +85,7 @@ class Discriminator(nn.Module):
         for features in self.features:
             x = Dense(features * pieces, not has_bias(self.norm), init, self.weight_norm)(x)
             x = normalise(self.norm, x, train)
-            x = activation(x.reshape(-1, features, pieces)) if pieces > 1 else activation(x)
+            x = activation(x.reshape(-1, pieces, features) if pieces > 1 else x)
         last = normal_init if self.initial == "default" else init
         head = Head(
             self.num_classes,
@@ -95,14 +97,36 @@ class Discriminator(nn.Module):
         return head(x, labels)
 
 
+@jax.custom_vjp
+def maxout(x: Float[Array, "b p d"]) -> Float[Array, "b d"]:
+    """Goodfellow et al. 2013: of each feature's p linear maps the largest.
+
+    Of equal ones each gets the whole gradient; `jax.jvp` is not defined. (On CPU XLA's own, which
+    shares it among them, takes one and a half times as long; along the last axis five times.)
+    """
+    return jnp.max(x, 1)
+
+
+def _maxout_fwd(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    y = maxout(x)
+    return y, (x, y)
+
+
+def _maxout_bwd(residuals: tuple[Array, Array], dy: Array) -> tuple[Array]:
+    x, y = residuals
+    return (jnp.where(x == y[:, None], dy[:, None], 0),)
+
+
+maxout.defvjp(_maxout_fwd, _maxout_bwd)
+
+
 GENERATOR_ACTIVATIONS: dict[str, Callable] = {"relu": nn.relu, "tanh": nn.tanh}
 
 DISCRIMINATOR_ACTIVATIONS: dict[str, Callable] = {
     "leaky_relu": lambda x: nn.leaky_relu(x, 0.2),
     "relu": nn.relu,
     "tanh": nn.tanh,
-    # Goodfellow et al. 2013: of each feature's `pieces` linear maps the largest.
-    "maxout": lambda x: jnp.max(x.reshape(x.shape[0], x.shape[1], -1), -1),
+    "maxout": lambda x: maxout(x) if x.ndim > 2 else x,
 }
 
 # First weights; `gain` multiplies them.

@@ -40,9 +40,16 @@ class Condition(struct.PyTreeNode):
 _NOTHING = Condition()
 
 
-def normalise(norm: str, x: Array, train: bool, condition: Condition = _NOTHING) -> Array:
-    """Apply the normalisation called `norm` inside a compact module; x is b d or b h w d."""
-    return lookup(NORMS, norm, "norm")(x, train, condition).astype(x.dtype)
+def normalise(
+    norm: str, x: Array, train: bool, condition: Condition = _NOTHING, momentum: float = 0.9
+) -> Array:
+    """Apply the normalisation called `norm` inside a compact module; x is b d or b h w d.
+
+    `momentum`: the decay of BatchNorm's running moments, by batches.
+    """
+    if not 0 < momentum < 1:
+        raise UserError(f"model.*.momentum: {momentum} is not between 0 and 1")
+    return lookup(NORMS, norm, "norm")(x, train, condition, momentum).astype(x.dtype)
 
 
 def has_bias(norm: str) -> bool:
@@ -50,11 +57,11 @@ def has_bias(norm: str) -> bool:
     return norm not in ("none", "pixel")
 
 
-def _batch(x: Array, train: bool, condition: Condition) -> Array:
+def _batch(x: Array, train: bool, condition: Condition, momentum: float) -> Array:
     affine = condition.labels is None
     layer = nn.BatchNorm(
         use_running_average=not train,
-        momentum=0.9,
+        momentum=momentum,
         use_scale=affine,
         use_bias=affine,
         axis_name=statistics_axes(),
@@ -62,7 +69,7 @@ def _batch(x: Array, train: bool, condition: Condition) -> Array:
     return _by_label(layer(x), condition)
 
 
-def _layer(x: Array, train: bool, condition: Condition) -> Array:
+def _layer(x: Array, train: bool, condition: Condition, momentum: float) -> Array:
     affine = condition.labels is None
     layer = nn.LayerNorm(
         epsilon=1e-5,
@@ -75,7 +82,7 @@ def _layer(x: Array, train: bool, condition: Condition) -> Array:
     return _by_label(layer(x), condition)
 
 
-def _instance(x: Array, train: bool, condition: Condition) -> Array:
+def _instance(x: Array, train: bool, condition: Condition, momentum: float) -> Array:
     if x.ndim == 2:
         raise UserError("model.*.norm: 'instance' is over pixels, and mlp has none; try 'layer'")
     affine = condition.labels is None
@@ -85,19 +92,19 @@ def _instance(x: Array, train: bool, condition: Condition) -> Array:
     return _by_label(layer(x), condition)
 
 
-def _pixel(x: Array, train: bool, condition: Condition) -> Array:
+def _pixel(x: Array, train: bool, condition: Condition, momentum: float) -> Array:
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + 1e-8)
 
 
-def _self_modulated(x: Array, train: bool, condition: Condition) -> Array:
+def _self_modulated(x: Array, train: bool, condition: Condition, momentum: float) -> Array:
     if condition.z is None:
         raise UserError(
             "model.*.norm: 'self_modulated' needs latents, which only the generator has"
         )
     layer = nn.BatchNorm(
         use_running_average=not train,
-        momentum=0.9,
+        momentum=momentum,
         use_scale=False,
         use_bias=False,
         axis_name=statistics_axes(),
@@ -151,7 +158,7 @@ def _modulate(x: Array, gain: Float[Array, "b d"], bias: Float[Array, "b d"]) ->
 
 
 NORMS: dict[str, Callable] = {
-    "none": lambda x, train, condition: x,
+    "none": lambda x, *_: x,
     "batch": _batch,
     "layer": _layer,
     "instance": _instance,

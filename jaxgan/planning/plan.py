@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from jaxgan import parallel, programs
 from jaxgan.assembly import build
-from jaxgan.config import resolve, validate
+from jaxgan.config import resolve, swept, validate
 from jaxgan.data import Feed
 from jaxgan.data.feed import choose_cache, free_memory
 from jaxgan.data.known import Absent, known
@@ -65,6 +65,8 @@ def devices_of(topology: Topology) -> list[Any]:
 def described(config: ConfigDict, classes: int) -> tuple[ConfigDict, Any]:
     """The resolved config and its data set, which need not be here. Raises UserError."""
     validate(config)
+    if config.seeds > 1 or swept(config):
+        raise UserError("seeds: a plan is of one run; leave seeds at 1 and sweep empty")
     given = config.data
     dataset = known(given.name, given.split, given.image_size, given.dir, given.path, classes)
     if config.conditional and not dataset.class_names:

@@ -1,0 +1,196 @@
+"""Published tables as suites of runs: what is trained, what is told of it, and what is kept."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxgan import experiment
+from jaxgan.cli.main import main
+from jaxgan.errors import UserError
+from jaxgan.reproductions import REPRODUCTIONS, mixtures, suite
+from jaxgan.reproductions.suite import Column, Figure, Outcome, Row, Suite
+
+ROOT = Path(__file__).parents[1]
+SUITES = {name: each for name, each in REPRODUCTIONS.items() if isinstance(each, Suite)}
+ROWS = [(name, row) for name, each in SUITES.items() for row in each.rows]
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=[f"{name}-{row.name}" for name, row in ROWS])
+def test_each_row_can_be_trained(name, row):
+    of = SUITES[name]
+    for quick in (False, True):
+        config = suite.config_of(of, row, of.seeds, 1000 if quick else of.steps, (), quick)
+        config, _ = experiment.prepare(config)
+        algorithm = experiment.build(config)
+        assert len(experiment.members(config)) == of.seeds
+        for metric in row.published:
+            assert metric in {column.metric for column in of.columns}
+    assert algorithm.batch_size % config.pack == 0
+
+
+def test_the_networks_are_as_large_as_pacgans():
+    """PacGAN's code: 484,802 and, for one point, 405,201 parameters."""
+    ring = SUITES["ring"]
+    for row, pack in zip(ring.rows[:4], (1, 2, 3, 4), strict=True):
+        config = suite.config_of(ring, row, 1, 1000, ("parallel.data=1",), False)
+        config, _ = experiment.prepare(config)
+        state = experiment.abstract_state(experiment.build(config), experiment.make_mesh(config))
+        count = lambda params: sum(x.size for x in jax.tree.leaves(params))  # noqa: E731
+        assert count(state.generator.params) == 484_802
+        assert count(state.discriminator.params) == 405_201 + (pack - 1) * 2 * 1000
+
+
+def test_figures_and_how_far_they_are_apart():
+    ours = suite.figure(np.array([1.0, 2.0, 3.0, math.nan]))
+    assert ours == Figure(2.0, 1 / math.sqrt(3), 3)
+    assert suite.apart(ours, Figure(3.0, 0.0)) == pytest.approx(math.sqrt(3))
+    assert math.isnan(suite.apart(ours, Figure(math.nan)))
+    assert math.isnan(suite.figure(np.array([math.nan])).mean)
+    assert [suite.cell(each, 1) for each in (ours, Figure(4.0), Figure(math.nan))] == [
+        "2.0 ± 0.6 (of 3)",
+        "4.0",
+        "-",
+    ]
+
+
+TINY = Suite(
+    summary="a tiny table",
+    config="ring",
+    settings={
+        "batch_size": 8,
+        "model.generator.features": (8,),
+        "model.discriminator.features": (8,),
+        "steps_per_call": 2,
+        "log_every": 2,
+        "evaluate_every": 2,
+        "sample_every": 2,
+        "checkpoint_every": 2,
+        "evaluation.metrics": "modes,sliced_wasserstein",
+        "evaluation.samples": 64,
+        "best_metric": "sliced_wasserstein",
+    },
+    rows=(
+        Row("GAN, alone", {}, {"sliced_wasserstein": Figure(0.5, 0.1)}),
+        Row("penalised", {"penalties.r1": 1.0}),
+    ),
+    columns=(Column("modes", "modes", digits=1), Column("sliced_wasserstein", "sliced", 100.0)),
+    seeds=2,
+    steps=4,
+    published_steps=400,
+)
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(REPRODUCTIONS, "ring", TINY)
+    return tmp_path
+
+
+def test_a_table_is_trained_told_kept_and_gone_on_with(tiny, capsys):
+    assert main(["reproduce", "ring"]) == 0
+    told = capsys.readouterr().out
+    assert "GAN, alone" in told
+    assert "0.50 ± 0.10" in told
+    for name in ("curves.png", "samples.png", "results.json"):
+        assert (tiny / "runs" / "reproduce_ring" / name).stat().st_size > 100
+    kept = [json.loads(line) for line in (tiny / "results.jsonl").read_text().splitlines()]
+    assert [(each["row"], each["steps"], each["seeds"]) for each in kept] == [
+        ("GAN, alone", 4, [0, 1]),
+        ("penalised", 4, [0, 1]),
+    ]
+    assert kept[0]["command"] == "python -m jaxgan reproduce ring --seeds 2 --steps 4"
+    run = tiny / "runs" / "reproduce_ring" / "gan__alone_seeds0to1"
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    expected = [100 * value for value in last["seeds"]["sliced_wasserstein"]]
+    assert kept[0]["values"]["sliced_wasserstein"] == pytest.approx(expected)
+
+    assert main(["reproduce", "ring"]) == 0  # is finished: nothing is added
+    assert "This run is finished" in capsys.readouterr().out
+    assert len((tiny / "results.jsonl").read_text().splitlines()) == 2
+    longer = ["reproduce", "ring", "--steps", "6", "--rows", "penalised"]
+    assert main(longer) == 0
+    assert "going on from step 4" in capsys.readouterr().out
+
+    document = tiny / "RESULTS.md"
+    document.write_text("Before.\n<!-- reproduce ring -->\nold\n<!-- end -->\nAfter.\n")
+    assert main(["reproduce", "--tables", str(document)]) == 0
+    table = document.read_text().splitlines()
+    assert (table[0], table[-1]) == ("Before.", "After.")
+    assert table[2].startswith("|  | seeds | steps | modes | published | apart |")
+    assert table[4].startswith("| GAN, alone | 2 | 4 |")
+    assert table[5].startswith("| penalised | 2 | 6 |")
+    assert "old" not in table
+
+
+def test_a_quick_look_keeps_nothing(tiny):
+    look = ["reproduce", "ring", "--quick", "--steps", "4", "--seeds", "1", "--rows", "penalised"]
+    assert main([*look, "--config.z_dim=3"]) == 0
+    assert not (tiny / "results.jsonl").exists()
+    run = tiny / "runs" / "reproduce_ring_quick" / "penalised_seeds0to0"
+    assert json.loads((run / "config.json").read_text())["z_dim"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "NAME: which experiment?"),
+        (["rign"], "did you mean 'ring'?"),
+        (["ring", "--rows", "GANs"], "--rows: there is no 'GANs'"),
+        (["ring", "--seeds", "0"], "--seeds: 0 is not 1 or more"),
+        (["ring", "--config.zdim=4"], "did you mean z_dim?"),
+        (["ring", "--config.batch_size=4"], "--config.batch_size: the table sets it"),
+        (["ring", "--config.steps=4"], "--config.steps: the table sets it"),
+        (["dirac", "--steps", "4"], "--steps: is of tables"),
+        (["dirac", "--config.steps=4"], "--config.steps=4: is of tables"),
+        (["--tables", "nowhere.md"], "--tables: nowhere.md cannot be read"),
+    ],
+)
+def test_mistakes(tiny, capsys, arguments, text):
+    assert main(["reproduce", *arguments]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_what_is_no_result_is_told(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text(
+        '{"reproduction": "r", "row": "GAN", "values": {}, "steps": 1, "seeds": []}\n[1]\n'
+    )
+    with pytest.raises(UserError, match="line 2 is no result"):
+        suite.read_results(path)
+    with pytest.raises(UserError, match="end --> is missing"):
+        suite.with_tables("<!-- reproduce ring -->\n", {"ring": ["x"]})
+
+
+def test_a_row_that_was_not_run_says_so():
+    lines = suite.table(mixtures.RING, [])
+    assert lines[1][:4] == ["GAN", "", "not run here", "-"]
+    assert lines[1][4] == "6.3 ± 0.5"
+
+
+def test_outcomes_are_of_each_seed(tmp_path):
+    lines = [
+        {"step": 2, "modes": 1.0, "seeds": {"modes": [1.0, 1.0], "sliced_wasserstein": [0, None]}},
+        {"step": 3, "d_loss": 1.0},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    found = suite.outcome(TINY, tmp_path)
+    assert isinstance(found, Outcome)
+    assert found.steps == [2]
+    np.testing.assert_array_equal(found.values["sliced_wasserstein"], [[0.0, math.nan]])
+
+
+def test_the_tables_of_results_are_those_of_the_file():
+    document, results = (ROOT / "RESULTS.md").read_text(), ROOT / "results.jsonl"
+    records = suite.read_results(results)
+    tables = {
+        name: suite.markdown(suite.table(each, [r for r in records if r["reproduction"] == name]))
+        for name, each in SUITES.items()
+    }
+    assert suite.with_tables(document, tables) == document
+    for name in tables:
+        assert f"<!-- reproduce {name} -->" in document
