@@ -5,7 +5,7 @@
 Milliseconds for one step of one seed, of the protocol of configs/pacgan_ring.py without packing
 (100 points, both players at once):
 
-    together          all seeds by vmap, many steps in one compiled loop, as in training
+    together          all seeds in one program, by the way that training chooses (seeds.py)
     one by one        one seed in such a loop
     eager, compile    one seed in PyTorch, whose two players share the passes of generated points
 
@@ -30,7 +30,7 @@ from benchmarks.steps import Side
 SIDES = ("together", "one by one")
 PYTORCH = ("eager", "compile")
 COMPARED, WITHIN = 3, 1e-4
-STEPS = {"together": 20, "one by one": 100, "eager": 50, "compile": 50}  # of a turn
+STEPS = {"together": 50, "one by one": 100, "eager": 50, "compile": 50}  # of a turn
 
 
 def jax_side(count: int, folder: Path):
@@ -45,13 +45,14 @@ def jax_side(count: int, folder: Path):
     algorithm = experiment.build(config)
     points = np.asarray(dataset.draw(jax.random.key(1), COMPARED * 100)[0]).reshape(-1, 1, 100, 2)
 
+    way = experiment.way(config, algorithm)
     inits = [jax.jit(algorithm.init)(jax.random.key(seed)) for seed in range(count)]
     state = jax.jit(seeds.joined)(inits) if count > 1 else inits[0]
 
     def compare() -> list:
         """The losses of the first seed, or of the only one."""
         step, now, losses, latents = algorithm.step, state, [], []
-        step = jax.jit(step if count == 1 else seeds.each(step, "vmap", shared=(1,)))
+        step = jax.jit(step if count == 1 else seeds.each(step, way, shared=(1,)))
         for number in range(COMPARED):
             if count == 1:
                 latents.append(np.asarray(algorithm.latents(now, 0)))
@@ -68,9 +69,8 @@ def jax_side(count: int, folder: Path):
         key = jax.random.fold_in(state.key, number)
         return algorithm.step(state, {"image": dataset.draw(key, 100)[0][None]})
 
-    step = of_one if count == 1 else seeds.each(of_one, "vmap", shared=(1,))
-    loop = lambda state, numbers: jax.lax.scan(step, state, numbers)  # noqa: E731
-    call = jax.jit(loop)
+    loop = lambda state, numbers: jax.lax.scan(of_one, state, numbers)  # noqa: E731
+    call = jax.jit(loop if count == 1 else seeds.each(loop, way, shared=(1,)))
 
     def run(steps: int) -> None:
         nonlocal state

@@ -100,8 +100,9 @@ def get_config() -> ConfigDict:
     config.parallel.mode = "spmd"  # spmd or replica
     config.parallel.synchronise = False  # replica: BatchNorm over the whole batch all the same
     config.parallel.data = 0  # devices that share the batch; 0: all
-    # Of several seeds: vmap does each operation for all at once, map takes one after another; auto
-    # is map where there are convolutions. Devices share the seeds as far as their number allows.
+    # Of several seeds: vmap does each operation for all at once, map a call's steps of one seed
+    # before the next; auto is map for convolutions and, on CPU, for more than 262,144 parameters.
+    # Devices share the seeds as far as their number allows.
     config.parallel.seeds = "auto"  # vmap, map or auto
     config.parallel.fsdp = 1  # of them those that share the state; 1: each has all of it
 

@@ -26,6 +26,7 @@ from jaxgan.metrics import INCEPTION, METRICS, metrics_of
 from jaxgan.rules import PLAYERS
 from jaxgan.typing import Folder, PyTree
 
+SMALL = 2**18  # parameters
 # What a run's config has beside its keys, of which something is built.
 DERIVED = {"image_shape", "num_classes", "class_names", "num_examples", "images_per_step"}
 
@@ -85,8 +86,11 @@ def way(config: ConfigDict, algorithm: Any) -> str:
     if config.parallel.seeds != "auto":
         return config.parallel.seeds
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    params = state.generator.params, state.discriminator.params
-    return "map" if any(x.ndim > 3 for x in jax.tree.leaves(params)) else "vmap"
+    params = jax.tree.leaves((state.generator.params, state.discriminator.params))
+    convolves = any(x.ndim > 3 for x in params)
+    # On CPU one member's state should stay in the cache, where it does not matter how small it is.
+    large = jax.default_backend() == "cpu" and sum(x.size for x in params) > SMALL
+    return "map" if convolves or large else "vmap"
 
 
 def make_mesh(config: ConfigDict) -> Mesh:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import itertools
 import math
 import time
@@ -155,28 +154,37 @@ def compile_call(
     """
     there = members(config)
 
-    def step_of(resident, values, state, inputs):
+    def of_one(resident, values, state, inputs) -> tuple[PyTree, Metrics]:
         train = build(config, values).step if values else algorithm.step
         if config.parallel.mode == "replica":
             train = parallel.on_replicas(train, mesh, config.parallel.synchronise)
-        batch = feed.minibatches(resident, inputs)
-        if not algorithm.num_classes:
-            batch = {"image": batch["image"]}
-        updated, metrics = train(state, parallel.constrain_batch(batch, axis=1))
-        if config.on_nonfinite == "skip":
-            good = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
-            unchanged = state.replace(step=updated.step)
-            updated = jax.tree.map(lambda *x: jnp.where(good, *x), updated, unchanged)
-        return updated, metrics
 
-    step = step_of
-    if len(there) > 1:
-        step = seeds.each(step_of, way(config, algorithm), shared=(0,))
+        def step(state, inputs):
+            batch = feed.minibatches(resident, inputs)
+            if not algorithm.num_classes:
+                batch = {"image": batch["image"]}
+            updated, metrics = train(state, parallel.constrain_batch(batch, axis=1))
+            if config.on_nonfinite == "skip":
+                good = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
+                unchanged = state.replace(step=updated.step)
+                updated = jax.tree.map(lambda *x: jnp.where(good, *x), updated, unchanged)
+            return updated, metrics
+
+        return jax.lax.scan(step, state, inputs)
+
+    def of_all(resident, state, inputs) -> tuple[PyTree, Metrics]:
+        # By `map` one member does all its steps before the next: its state stays in the cache.
+        run = seeds.each(of_one, way(config, algorithm), shared=(0,))
+        values = {key: jnp.array([m.values[key] for m in there]) for key in there[0].values}
+        swapped = lambda tree: jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)  # noqa: E731
+        state, metrics = run(resident, values, state, swapped(inputs))
+        return state, swapped(metrics)
 
     def call(state, resident, inputs, signal) -> tuple[PyTree, Metrics]:
-        values = {key: jnp.array([m.values[key] for m in there]) for key in there[0].values}
-        of_step = functools.partial(step, resident, values)
-        state, metrics = jax.lax.scan(of_step, state, inputs)
+        if len(there) > 1:
+            state, metrics = of_all(resident, state, inputs)
+        else:
+            state, metrics = of_one(resident, {}, state, inputs)
         if signal is not None:
             like = next(iter(metrics.values()))
             metrics["signal"] = jnp.full(like.shape, jnp.max(signal))

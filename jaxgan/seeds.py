@@ -6,8 +6,8 @@ first axis of each array. What is written for one member runs for all of them
 
 * by `vmap`: each operation is done for all members at once, which suits small networks, whose
   operations alone do not keep a machine busy;
-* by `map`: one member after another, in the memory of one; so for convolutions, which become
-  slower when each member has a kernel of its own.
+* by `map`: one member after another, in the memory of one, which on CPU stays in the cache; so for
+  convolutions, which become slower when each member has a kernel of its own.
 
 Where the mesh in use has an axis `seed`, each of its devices has a share of the members, and
 nothing passes between them. A member begins with the same state as its own run, to the bit, and

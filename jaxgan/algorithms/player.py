@@ -155,6 +155,8 @@ def average(
     With `rampup` the half-life is at most that fraction of the images seen (StyleGAN2's code), so
     that the first averages forget the initial weights. `per_step`: images in one step.
     """
+    if isinstance(halflife, float) and halflife == 0:  # no arithmetic
+        return Average(params=player.params, stats=player.stats)
     reached = jnp.minimum(halflife, rampup * images) if rampup else halflife
     decay = 0.5 ** (per_step / jnp.maximum(reached, 1e-8))
     mix = lambda old, new: decay * old + (1 - decay) * new  # noqa: E731
