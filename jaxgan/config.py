@@ -87,7 +87,9 @@ def _override(config: ConfigDict, key: str, text: str) -> None:
         try:
             node[name] = ConfigDict(value) if isinstance(value, dict) else value
         except ValueError as error:  # dots in names
-            raise UserError(f"{key}: {text!r} is not allowed; a section's key has no dots") from error
+            raise UserError(
+                f"{key}: {text!r} is not allowed; a section's key has no dots"
+            ) from error
 
 
 def flatten(config: Mapping | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
