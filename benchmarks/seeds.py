@@ -47,7 +47,7 @@ def jax_side(count: int, folder: Path):
 
     way = experiment.way(config, algorithm)
     inits = [jax.jit(algorithm.init)(jax.random.key(seed)) for seed in range(count)]
-    state = jax.jit(seeds.joined)(inits) if count > 1 else inits[0]
+    state = jax.jit(seeds.stacked)(inits) if count > 1 else inits[0]
 
     def compare() -> list:
         """The losses of the first seed, or of the only one."""

@@ -139,7 +139,7 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
     if len(there) > 1:
         groups = list(dict.fromkeys(member.group for member in there if member.group))
         several = f"\n{len(there)} runs in one program ({way(config, algorithm)}): "
-        several += f"seeds {there[0].seed} to {there[-1].seed}"
+        several += f"seed {config.seed}" + (f" to {there[-1].seed}" if config.seeds > 1 else "")
         several += f", each with {'; '.join(groups)}" if groups else ""
     size = config.derived.num_examples
     number = f"{size:,} images of" if size else "drawn without end,"

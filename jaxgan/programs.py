@@ -98,7 +98,7 @@ def initial_state(config: ConfigDict, algorithm: Any, mesh: Mesh) -> PyTree:
         return init(jax.random.key(config.seed))
     init = jax.jit(algorithm.init, compiler_options=quick)  # each as in its own run, to the bit
     states = [init(jax.random.key(member.seed)) for member in there]
-    return jax.jit(seeds.joined, out_shardings=at, compiler_options=quick)(states)
+    return jax.jit(seeds.stacked, out_shardings=at, compiler_options=quick)(states)
 
 
 def calls(config: ConfigDict, step: int) -> Iterator[tuple[int, int]]:
@@ -228,9 +228,8 @@ def make_evaluation(
         found = []
         try:
             with jax.set_mesh(mesh):
-                for number, member in enumerate(there):
-                    one = seeds.member_of(state, number) if len(there) > 1 else state
-                    found.append(trial.of_state(sampler, one, member.seed, stopped))
+                for member, own in zip(there, seeds.parts(state, len(there)), strict=True):
+                    found.append(trial.of_state(sampler, own, member.seed, stopped))
         except evaluation.Stopped:
             return None
         return [{name: evaluation.number(value) for name, value in each.items()} for each in found]
@@ -241,22 +240,19 @@ def make_evaluation(
 def make_drawing(
     config: ConfigDict, algorithm: Any, mesh: Mesh, dataset: Any
 ) -> Callable[[PyTree], dict[str, UInt8[np.ndarray, "h w c"]]]:
-    """A function that draws each member's samples of fixed latents, by the members' names."""
+    """A function that draws each member's samples of fixed latents, by the members' names; of a
+    run that is one the name is empty."""
     mesh, there = parallel.of_one(mesh), members(config)
     with jax.set_mesh(mesh):
         draw = _drawing_of_one(config, algorithm, mesh, dataset)
 
     def of_each(state: PyTree) -> dict[str, UInt8[np.ndarray, "h w c"]]:
-        if len(there) == 1:
-            return {"": draw(state, config.seed)}
         with jax.set_mesh(mesh):
-            placed = [
-                parallel.distribute(mesh, seeds.member_of(state, number))
-                for number in range(len(there))
-            ]
             return {
-                member.name: draw(one, member.seed)
-                for member, one in zip(there, placed, strict=True)
+                member.name if len(there) > 1 else "": draw(
+                    parallel.distribute(mesh, own), member.seed
+                )
+                for member, own in zip(there, seeds.parts(state, len(there)), strict=True)
             }
 
     return of_each

@@ -15,7 +15,7 @@ trains as that does up to rounding.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,8 +24,6 @@ from jax.sharding import PartitionSpec as P
 
 from jaxgan.parallel import SEED
 from jaxgan.typing import PyTree
-
-WAYS = ("vmap", "map")
 
 
 class Member(NamedTuple):
@@ -80,7 +78,7 @@ def each(function: Callable, way: str, shared: tuple[int, ...] = ()) -> Callable
     return of_all
 
 
-def joined(states: Sequence[PyTree]) -> PyTree:
+def stacked(states: Sequence[PyTree]) -> PyTree:
     """The state of all, of the members' own."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
@@ -97,3 +95,8 @@ def with_other_keys(state: Any, attempt: int, number: int | None) -> Any:
 def member_of(state: PyTree, number: int) -> PyTree:
     """One member's part of a state of all."""
     return jax.tree.map(lambda x: x[number], state)
+
+
+def parts(state: PyTree, count: int) -> Iterator[PyTree]:
+    """Each member's own state, one after another; the state itself of a run that is one."""
+    return (member_of(state, number) for number in range(count)) if count > 1 else iter([state])

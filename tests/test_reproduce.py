@@ -145,8 +145,8 @@ def test_a_quick_look_keeps_nothing(tiny):
         (["ring", "--config.zdim=4"], "did you mean z_dim?"),
         (["ring", "--config.batch_size=4"], "--config.batch_size: the table sets it"),
         (["ring", "--config.steps=4"], "--config.steps: the table sets it"),
-        (["dirac", "--steps", "4"], "--steps: is of tables"),
-        (["dirac", "--config.steps=4"], "--config.steps=4: is of tables"),
+        (["dirac", "--steps", "4"], "--steps: is of a table's rows"),
+        (["dirac", "--config.steps=4"], "--config.steps=4: is of a table's rows"),
         (["--tables", "nowhere.md"], "--tables: nowhere.md cannot be read"),
     ],
 )

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from configs import dcgan, gan_mlp, ring
 from jaxgan import experiment, loop, parallel, programs, seeds
 from jaxgan.cli.main import main
-from jaxgan.config import tiny, validate
+from jaxgan.config import tiny, validate, with_values
 from jaxgan.errors import UserError
 
 
@@ -20,13 +20,7 @@ def of(module, **changes):
     config.steps, config.evaluate_every = 6, 0
     config.parallel.data = 1
     config.log_every = config.sample_every = config.checkpoint_every = 6
-    for key, value in changes.items():
-        *parents, name = key.split("__")
-        node = config
-        for part in parents:
-            node = node[part]
-        node[name] = value
-    return config
+    return with_values(config, {key.replace("__", "."): value for key, value in changes.items()})
 
 
 def trained(config, workdir):

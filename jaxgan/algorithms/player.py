@@ -155,7 +155,7 @@ def average(
     With `rampup` the half-life is at most that fraction of the images seen (StyleGAN2's code), so
     that the first averages forget the initial weights. `per_step`: images in one step.
     """
-    if isinstance(halflife, float) and halflife == 0:  # no arithmetic
+    if isinstance(halflife, float) and halflife == 0:  # no average: nothing of the old is read
         return Average(params=player.params, stats=player.stats)
     reached = jnp.minimum(halflife, rampup * images) if rampup else halflife
     decay = 0.5 ** (per_step / jnp.maximum(reached, 1e-8))

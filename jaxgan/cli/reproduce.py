@@ -44,19 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise UserError(f"--{name}: {getattr(arguments, name)} is not 1 or more")
     if not arguments.name and not arguments.tables:
-        raise UserError("NAME: which experiment? dirac, ring or grid")
-    if arguments.name in (None, "dirac"):
-        for name in ("seeds", "steps", "rows", "quick", "overrides"):
-            if getattr(arguments, name):
-                name = f"config.{arguments.overrides[0]}" if name == "overrides" else name
-                raise UserError(f"--{name}: is of tables, ring or grid; leave it out")
+        raise UserError("NAME: which experiment? --help lists them")
 
     from jaxgan import writer  # here, so that --help and mistakes are answered at once
     from jaxgan.reproductions import REPRODUCTIONS
     from jaxgan.reproductions.suite import Suite
 
-    if arguments.name:
-        experiment = lookup(REPRODUCTIONS, arguments.name, "NAME")
+    experiment = lookup(REPRODUCTIONS, arguments.name, "NAME") if arguments.name else None
+    if not isinstance(experiment, Suite):
+        _refuse_rows(arguments)
+    if experiment:
         ending = "_quick" if arguments.quick else ""
         out = arguments.out or Path("runs") / f"reproduce_{arguments.name}{ending}"
         try:
@@ -74,6 +71,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.tables:
         _write_tables(arguments.tables, arguments.results)
     return 0
+
+
+def _refuse_rows(arguments: argparse.Namespace) -> None:
+    """Raises UserError for the first argument that is of a table's rows, where there are none."""
+    for name in ("seeds", "steps", "rows", "quick", "overrides"):
+        if getattr(arguments, name):
+            name = f"config.{arguments.overrides[0]}" if name == "overrides" else name
+            raise UserError(f"--{name}: is of a table's rows, and this has none; leave it out")
 
 
 def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:

@@ -41,7 +41,6 @@ class Row(NamedTuple):
     name: str
     settings: Mapping[str, Any] = {}  # by the config's keys, beside the suite's
     published: Mapping[str, Figure] = {}  # by metric, in the column's unit
-    config: str = ""  # another one than the suite's
 
 
 class Suite(NamedTuple):
@@ -69,13 +68,13 @@ def config_of(
     folder = Path(__file__).parents[2] / "configs"
     if not folder.is_dir():
         raise UserError("reproduce: works in a clone of jaxgan, by the files in its configs/")
-    name, settings = row.config or suite.config, {**suite.settings, **row.settings}
+    settings = {**suite.settings, **row.settings}
     for key in (each.partition("=")[0] for each in overrides):
         if key in settings or key.partition(".")[0] in ("seed", "seeds", "steps", "sweep"):
             raise UserError(
-                f"--config.{key}: the table sets it (--seed, --seeds and --steps are free)"
+                f"--config.{key}: the table sets it; --seed, --seeds and --steps are given apart"
             )
-    found = config.with_values(config.load(folder / f"{name}.py", overrides), settings)
+    found = config.with_values(config.load(folder / f"{suite.config}.py", overrides), settings)
     found.seeds, found.steps = seeds, steps
     if quick:
         every = max(steps // 4 // found.steps_per_call, 1) * found.steps_per_call
