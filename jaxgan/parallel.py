@@ -272,7 +272,7 @@ def mean_over_replicas(tree: PyTree) -> PyTree:
 
 
 def statistics_axes() -> Any:
-    """The mesh's axes over which BatchNorm averages its moments by itself, for Flax."""
+    """The mesh's axes over which BatchNorm averages its moments by itself; none but in replicas."""
     return AXES if replicas() > 1 and _synchronised.get() else None
 
 

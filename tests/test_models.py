@@ -14,7 +14,7 @@ from jaxgan.errors import UserError
 from jaxgan.models import conditions, dcgan, heads, layers, mlp, r3gan, resnet, sagan
 from jaxgan.models.choices import CHOICES
 from jaxgan.models.layers import Conv, Dense
-from jaxgan.models.norms import normalise
+from jaxgan.models.norms import BatchNorm, normalise
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 MODELS = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet, "sagan": sagan, "r3gan": r3gan}
@@ -447,6 +447,49 @@ def test_batch_norm_by_hand():
     expected = (x - 0.1 * mean) / np.sqrt(0.9 + 0.1 * var + 1e-5) * scale + bias
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, untouched, stats)
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("shape", [(16, 5), (3, 4, 6, 5)])
+def test_batch_norm_is_flaxs(shape, train):
+    x, weights = jnp.float32(np.random.default_rng(0).normal(1, 2, size=(2, *shape)))
+    ours, theirs = BatchNorm(0.9), nn.BatchNorm(not train, momentum=0.9)
+    variables = theirs.init(jax.random.key(0), x)
+    assert jax.tree.structure(ours.init(jax.random.key(0), x, True)) == jax.tree.structure(
+        variables
+    )
+    variables = jax.tree.map(lambda v: v + np.arange(5, dtype=np.float32) / 7, variables)
+
+    def loss(layer, *arguments):
+        def of(params, x):
+            given = {**variables, "params": params}
+            y, stats = layer.apply(given, x, *arguments, mutable=["batch_stats"])
+            return jnp.sum(weights * y**3), (y, stats)
+
+        return jax.value_and_grad(of, argnums=(0, 1), has_aux=True)(variables["params"], x)
+
+    found, expected = loss(ours, train), loss(theirs)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), found, expected
+    )
+
+
+def test_passes_of_the_same_latents_become_one():
+    generator = mlp.Generator((2,), features=(8, 8))
+    z = jnp.ones((4, 2))
+    variables = generator.init(jax.random.key(0), z, None, train=True)
+
+    def generate(params):
+        given = {**variables, "params": params}
+        return generator.apply(given, z, None, train=True, mutable=["batch_stats"])[0]
+
+    loss = lambda params: jnp.sum(jnp.sin(generate(params)))  # noqa: E731
+    both = lambda params: (generate(params), jax.grad(loss)(params))  # noqa: E731
+    products = [
+        jax.jit(f).lower(variables["params"]).compile().as_text().count(" dot(")
+        for f in (jax.grad(loss), both)
+    ]
+    assert products[0] == products[1]
 
 
 @both_models

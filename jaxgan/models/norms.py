@@ -58,15 +58,8 @@ def has_bias(norm: str) -> bool:
 
 
 def _batch(x: Array, train: bool, condition: Condition, momentum: float) -> Array:
-    affine = condition.labels is None
-    layer = nn.BatchNorm(
-        use_running_average=not train,
-        momentum=momentum,
-        use_scale=affine,
-        use_bias=affine,
-        axis_name=statistics_axes(),
-    )
-    return _by_label(layer(x), condition)
+    layer = BatchNorm(momentum, affine=condition.labels is None)
+    return _by_label(layer(x, train), condition)
 
 
 def _layer(x: Array, train: bool, condition: Condition, momentum: float) -> Array:
@@ -102,20 +95,51 @@ def _self_modulated(x: Array, train: bool, condition: Condition, momentum: float
         raise UserError(
             "model.*.norm: 'self_modulated' needs latents, which only the generator has"
         )
-    layer = nn.BatchNorm(
-        use_running_average=not train,
-        momentum=momentum,
-        use_scale=False,
-        use_bias=False,
-        axis_name=statistics_axes(),
-    )
-    return SelfModulation()(layer(x), condition.z)
+    return SelfModulation()(BatchNorm(momentum, affine=False)(x, train), condition.z)
 
 
 def _by_label(x: Array, condition: Condition) -> Array:
     if condition.labels is None:
         return x
     return LabelModulation(condition.num_classes)(x, condition.labels)
+
+
+class BatchNorm(nn.Module):
+    """Over all but the last axis; its variables are those of Flax's.
+
+    Gain and moments keep their shape (d,) up to where they meet x. (Reshaped before, as Flax does
+    it, they keep XLA from seeing that a pass with gradients computes what one without them does,
+    and simultaneous updates pass the same latents twice.)
+    """
+
+    momentum: float
+    affine: bool = True
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *p d"], train: bool) -> Float[Array, "b *p d"]:
+        shape, wide = x.shape[-1:], x.astype(jnp.float32)
+        running = [
+            self.variable("batch_stats", name, first, shape, jnp.float32)
+            for name, first in (("mean", jnp.zeros), ("var", jnp.ones))
+        ]
+        mean, var = (each.value for each in running)
+        if train:
+            axes = tuple(range(x.ndim - 1))
+            mean, square = jnp.mean(wide, axes), jnp.mean(jnp.square(wide), axes)
+            if statistics_axes():
+                mean, square = jax.lax.pmean((mean, square), statistics_axes())
+            var = jnp.maximum(square - jnp.square(mean), 0)
+            if not self.is_initializing():
+                for each, now in zip(running, (mean, var), strict=True):
+                    each.value = self.momentum * each.value + (1 - self.momentum) * now
+        on_x = lambda each: jnp.expand_dims(each, range(x.ndim - 1))  # noqa: E731
+        gain = jax.lax.rsqrt(var + self.epsilon)
+        if not self.affine:
+            return (wide - on_x(mean)) * on_x(gain)
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        return (wide - on_x(mean)) * on_x(gain * scale) + on_x(bias)
 
 
 class LabelModulation(nn.Module):
