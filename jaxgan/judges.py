@@ -141,7 +141,7 @@ def _network(tensors: dict[str, np.ndarray], protocol: dict[str, Any]) -> Networ
     def apply(params: Params, images: Array) -> Outputs:
         return Outputs(*module.apply(params, data.to_float(images)))
 
-    accuracy = round(float(tensors["test_accuracy"]), 4)
+    accuracy = round(tensors["test_accuracy"].item(), 4)
     named = {
         "features": "classifier",
         "arithmetic": "float32",

@@ -5,6 +5,7 @@ number or a section:
 
     {"kind": "linear", "start": 2e-4, "end": 0.0, "steps": 100_000}
     {"kind": "cosine", "start": 2e-4, "end": 5e-5, "kimg": 20_000}
+    {"kind": "exponential", "start": 0.1, "end": 1e-6, "steps": 288_000}
     {"kind": "steps", "values": (1e-3, 1e-4, 1e-5), "steps": (50_000, 75_000)}
     {"kind": "constant", "value": 2e-4, "warmup_steps": 1_000}
 
@@ -38,6 +39,12 @@ def cosine(step: Int[Array, ""], start: float, end: float, length: float) -> Flo
     return left * start + (1 - left) * end
 
 
+def exponential(step: Int[Array, ""], start: float, end: float, length: float) -> Float[Array, ""]:
+    # by the same factor in each step
+    done = jnp.clip(step / length, 0, 1)
+    return jnp.where(done < 1, start * (end / start) ** done, end)  # exact at both ends
+
+
 def steps(
     step: Int[Array, ""], values: Sequence[float], length: Sequence[float]
 ) -> Float[Array, ""]:
@@ -52,6 +59,7 @@ def constant(step: Int[Array, ""], value: float) -> Float[Array, ""]:
 KINDS: dict[str, tuple[Callable, tuple[str, ...]]] = {  # with what they take beside a length
     "linear": (linear, ("start", "end")),
     "cosine": (cosine, ("start", "end")),
+    "exponential": (exponential, ("start", "end")),
     "steps": (steps, ("values",)),
     "constant": (constant, ("value",)),
 }
@@ -111,6 +119,12 @@ def numbers(key: str, section: Mapping[str, Any]) -> list[float]:
     if units and not any(unit in section for unit in units):
         raise UserError(f"{key}.steps: this key is missing; a length in steps, or in kimg")
     many = section["kind"] == "steps"
+    if section["kind"] == "exponential":
+        for name in names:
+            if type(section[name]) in (int, float) and section[name] <= 0:
+                raise UserError(
+                    f"{key}.{name}: {section[name]!r} is not allowed; it must be above 0"
+                )
     values: list[float] = []
     lengths: list[float] = []
     for name, value in section.items():

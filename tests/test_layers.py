@@ -14,7 +14,7 @@ from jaxgan.errors import UserError
 from jaxgan.models import r3gan, resnet
 from jaxgan.models.conditions import condition
 from jaxgan.models.heads import CONDITIONINGS, Head
-from jaxgan.models.layers import Conv, ConvTranspose, Dense, Embed
+from jaxgan.models.layers import Conv, ConvTranspose, Dense, Embed, dropout
 from jaxgan.models.norms import Condition, normalise
 from jaxgan.models.sagan import SelfAttention, attended_map, max_pool
 from jaxgan.ops.conv import conv, conv_transpose
@@ -46,6 +46,23 @@ def randomise(tree, seed=0, scale=0.5):
 
 def half(tree):
     return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)
+
+
+class Dropped(nn.Module):
+    rate: float
+
+    @nn.compact
+    def __call__(self, x):
+        return dropout(self, x, self.rate)
+
+
+def test_dropout_keeps_the_mean():
+    x = jnp.full((100, 100), 3.0)
+    y = Dropped(0.2).apply({}, x, rngs={"dropout": key})
+    assert set(np.unique(y)) == {0, np.float32(3 / 0.8)}
+    np.testing.assert_allclose(np.mean(y == 0), 0.2, atol=0.02)  # five deviations
+    assert Dropped(0.2).apply({}, x) is x
+    assert Dropped(0.0).apply({}, x, rngs={"dropout": key}) is x
 
 
 # --------------------------------------------------------------------------------------------------

@@ -19,11 +19,20 @@ SUITES = {name: each for name, each in REPRODUCTIONS.items() if isinstance(each,
 ROWS = [(name, row) for name, each in SUITES.items() for row in each.rows]
 
 
+# Sets of the same shapes that are at hand, for those that are not.
+SIZES = {"mnist": 28, "fashion_mnist": 28, "cifar10": 32, "folder": 128}
+
+
 @pytest.mark.parametrize(("name", "row"), ROWS, ids=[f"{name}-{row.name}" for name, row in ROWS])
 def test_each_row_can_be_trained(name, row):
     of = SUITES[name]
-    for quick in (False, True):
+    for quick in (False, True)[: 1 + (row is of.rows[0])]:
         config = suite.config_of(of, row, of.seeds, 1000 if quick else of.steps, (), quick)
+        if config.data.name in SIZES:
+            config.data.image_size = SIZES[config.data.name]
+            config.data.name = "fashion_mnist_mini"
+        if config.data.name == "stacked_mnist":
+            config.data.name = "stacked:fashion_mnist_mini"
         config, _ = experiment.prepare(config)
         algorithm = experiment.build(config)
         assert len(experiment.members(config)) == of.seeds
@@ -127,6 +136,31 @@ def test_a_table_is_trained_told_kept_and_gone_on_with(tiny, capsys):
     assert "old" not in table
 
 
+def test_the_best_of_a_rows_settings_is_trained(tiny, monkeypatch, capsys):
+    search = {"none": {"z_dim": 2}, "some": {"z_dim": 3}, "more": {"z_dim": 4}}
+    rows = (Row("GAN", {"penalties.r1": 1.0}, search=search),)
+    columns = TINY.columns[::-1]  # of which less is better
+    monkeypatch.setitem(REPRODUCTIONS, "ring", TINY._replace(rows=rows, columns=columns))
+    assert main(["reproduce", "ring"]) == 0
+    told = capsys.readouterr().out
+    runs = tiny / "runs" / "reproduce_ring"
+    scores = {}
+    for number, name in enumerate(search):
+        assert f"GAN, searching: {name}" in told
+        folder = runs / "search" / f"gan_{number}"
+        found = json.loads((folder / "config.json").read_text())
+        assert (found["seed"], found["seeds"], found["steps"]) == (2**31, 1, 4)
+        last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+        scores[name] = 100 * last["sliced_wasserstein"]
+    (kept,) = [json.loads(line) for line in (tiny / "results.jsonl").read_text().splitlines()]
+    assert kept["searched"] == pytest.approx(scores)
+    best = min(scores, key=scores.get)
+    assert next(iter(kept["searched"])) == best
+    config = json.loads((runs / "gan_seeds0to1" / "config.json").read_text())
+    assert config["z_dim"] == search[best]["z_dim"] and config["penalties"] == {"r1": 1.0}
+    assert f"GAN ({best})" in told
+
+
 def test_a_quick_look_keeps_nothing(tiny):
     look = ["reproduce", "ring", "--quick", "--steps", "4", "--seeds", "1", "--rows", "penalised"]
     assert main([*look, "--config.z_dim=3"]) == 0
@@ -170,6 +204,23 @@ def test_a_row_that_was_not_run_says_so():
     lines = suite.table(mixtures.RING, [])
     assert lines[1][:4] == ["GAN", "", "not run here", "-"]
     assert lines[1][4] == "6.3 ± 0.5"
+    large = suite.table(REPRODUCTIONS["sngan_cifar10"], [])
+    assert large[1][2] == f"not run here; {REPRODUCTIONS['sngan_cifar10'].rows[0].cost}"
+
+
+def test_pictures_over_time(tiny, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        suite, "sheet", lambda pictures, titles, path: shown.append((pictures, titles))
+    )
+    for over_time in (False, True):
+        monkeypatch.setitem(REPRODUCTIONS, "ring", TINY._replace(over_time=over_time))
+        assert main(["reproduce", "ring", "--rows", "penalised"]) == 0
+    (every, seeds), (early, steps) = shown
+    names = [[path.stem for path in each["penalised"]] for each in (every, early)]
+    assert seeds == ["seed 0", "seed 1"] and names[0] == ["00000004_seed0", "00000004_seed1"]
+    assert steps == ["step 2", "step 4"]
+    assert names[1] == ["00000002_seed0", "00000004_seed0"]
 
 
 def test_outcomes_are_of_each_seed(tmp_path):

@@ -12,9 +12,10 @@ from jaxgan.schedules import KINDS, at, make, numbers
 
 LINEAR = {"kind": "linear", "start": 2e-4, "end": 1e-5, "steps": 1000}
 COSINE = {"kind": "cosine", "start": 2e-4, "end": 1e-5, "steps": 1000}
+EXPONENTIAL = {"kind": "exponential", "start": 2e-4, "end": 1e-5, "steps": 1000}
 STEPS = {"kind": "steps", "values": (1e-3, 1e-4, 1e-5), "steps": (500, 750)}
 CONSTANT = {"kind": "constant", "value": 2e-4}
-ALL = {section["kind"]: section for section in (LINEAR, COSINE, STEPS, CONSTANT)}
+ALL = {section["kind"]: section for section in (LINEAR, COSINE, EXPONENTIAL, STEPS, CONSTANT)}
 
 
 def value_at(section, step, images_per_step=64):
@@ -38,14 +39,17 @@ def test_a_number_stays_a_number(number):
     assert at(scalar, jnp.int32(7)) is scalar
 
 
-@pytest.mark.parametrize("section", [LINEAR, COSINE], ids=lambda section: section["kind"])
+@pytest.mark.parametrize(
+    "section", [LINEAR, COSINE, EXPONENTIAL], ids=lambda section: section["kind"]
+)
 def test_ends_are_exact_and_last(section):
     for step in (-5, 0):
         assert value_at(section, step) == np.float32(section["start"])
     for step in (1000, 1001, 10**9):
         assert value_at(section, step) == np.float32(section["end"])
     # Exact however far they are apart, and to zero
-    for start, end in ((0.75, 1e-6), (1e-6, 0.75), (2e-4, 0.0), (0.0, 1.0)):
+    zeros = () if section is EXPONENTIAL else ((2e-4, 0.0), (0.0, 1.0))
+    for start, end in ((0.75, 1e-6), (1e-6, 0.75), *zeros):
         ends = {**section, "start": start, "end": end}
         assert value_at(ends, 0) == np.float32(start)
         assert value_at(ends, 1000) == np.float32(end)
@@ -67,6 +71,12 @@ def test_cosine_between_its_ends():
     np.testing.assert_allclose(value_at(rising, 250), 4 * (1 - np.sqrt(0.5)), rtol=1e-5)
 
 
+def test_exponential_falls_by_one_factor():
+    for step in (0, 1, 250, 1000, 2000):
+        expected = 2e-4 * (1e-5 / 2e-4) ** min(step / 1000, 1)
+        np.testing.assert_allclose(value_at(EXPONENTIAL, step), expected, rtol=1e-5)
+
+
 def test_steps_change_at_their_lengths():
     expected = {-1: 1e-3, 0: 1e-3, 499: 1e-3, 500: 1e-4, 749: 1e-4, 750: 1e-5, 10**9: 1e-5}
     for step, value in expected.items():
@@ -84,7 +94,7 @@ def test_a_constant_section_keeps_its_value():
     assert [value_at(CONSTANT, step) for step in (-1, 0, 1, 10**9)] == [np.float32(2e-4)] * 4
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "steps"])
+@pytest.mark.parametrize("kind", ["linear", "cosine", "exponential", "steps"])
 def test_kimg_are_thousands_of_images_seen(kind):
     # 100 kimg at 250 images a step are 400 steps.
     in_kimg = {key: value for key, value in ALL[kind].items() if key != "steps"}
@@ -159,7 +169,8 @@ def sections(draw):
         lengths = sorted(draw(st.lists(length, max_size=3)))
         values = draw(st.lists(number, min_size=len(lengths) + 1, max_size=len(lengths) + 1))
         return {**section, "values": tuple(values), unit: tuple(lengths)}
-    return {**section, "start": draw(number), "end": draw(number), unit: draw(length)}
+    ends = number if kind != "exponential" else st.floats(0.125, 10, width=32)
+    return {**section, "start": draw(ends), "end": draw(ends), unit: draw(length)}
 
 
 # Steps of three numbers have programs of their own; few examples, since each may compile.
@@ -179,8 +190,8 @@ def without(section, key):
 @pytest.mark.parametrize(
     "section, message",
     [
-        ({}, "key: a schedule needs a kind, one of constant, cosine, linear, steps"),
-        (without(LINEAR, "kind"), "key: a schedule needs a kind, one of constant, cosine, linear"),
+        ({}, "key: a schedule needs a kind, one of constant, cosine, exponential, linear"),
+        (without(LINEAR, "kind"), "key: a schedule needs a kind, one of constant, cosine, exp"),
         (
             {**LINEAR, "kind": "liner"},
             "key.kind: there is no 'liner' (did you mean 'linear'?); there are: constant, cosine",
@@ -198,6 +209,10 @@ def without(section, key):
             "key.steps: a schedule of kind constant has no steps; it has value, warmup_steps",
         ),
         (without(LINEAR, "start"), "key.start: this key is missing"),
+        (
+            {**EXPONENTIAL, "end": 0.0},
+            "key.end: 0.0 is not allowed; it must be above 0",
+        ),
         (without(COSINE, "end"), "key.end: this key is missing"),
         (without(STEPS, "values"), "key.values: this key is missing"),
         (without(CONSTANT, "value"), "key.value: this key is missing"),

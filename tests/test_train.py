@@ -110,6 +110,8 @@ def tiny(path):
     if path.stem in SIZES:
         settings.data.name, settings.data.image_size = "fashion_mnist_mini", SIZES[path.stem]
         settings.data.split = "test[:64]"
+    if settings.data.name == "stacked_mnist":
+        settings.data.name = "stacked:fashion_mnist_mini"
     if path.stem == "r3gan_ffhq256":  # eight fake devices draw 64 images each: its first stages
         for network in (settings.model.generator, settings.model.discriminator):
             network.widths, network.cardinalities = (8,) * 5, (2,) * 5

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as save_safetensors
 
 from jaxgan.errors import UserError
-from jaxgan.weights import read_tensors
+from jaxgan.weights import read_tensors, write_tensors
 from tests.mutations import fuzz, mutated
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -217,6 +217,9 @@ def test_safetensors(tmp_path):
     assert_same(read(tmp_path, save_safetensors(arrays)), arrays)
     brain = safetensors_of('{"x":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}', b"\x80?@\xc0")
     assert_same(read(tmp_path, brain), {"x": np.array([1, -3], np.float32)})
+    written = {"number": np.float32(0.5), "turned": GRID.T, "a": GRID}
+    write_tensors(tmp_path / "written", written)
+    assert_same(read_tensors(tmp_path / "written"), written)
 
 
 def safetensors_of(header, data):

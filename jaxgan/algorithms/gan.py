@@ -19,7 +19,8 @@ the generator's moving average. What the paper leaves open:
 * The health signals beside the losses are those of the discriminator's updates: the mean logits,
   how often it is right (`d_accuracy`), how varied its real and fake images are; and the norms of
   both players' gradients, whole and for each block of the network.
-* Sampling uses the averages of params and of stats, without train mode unless asked.
+* Sampling uses the averages of params and of stats, without train mode unless asked. Dropout is
+  part of both updates, in each pass anew, and not of sampling.
 * Randomness: `fold_in(key, step)`, then `fold_in` of the update's number for its latents, of
   numbers above those for all else. No key is stored back.
 """
@@ -203,7 +204,8 @@ class GAN:
     ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
         """Of the parameters, beside (stats afterwards, metrics). `part`: image, label, z, key."""
         real, labels, key = part["image"], part.get("label"), part["key"]
-        generate = lambda z: self.generate(state.generator, z, labels)  # noqa: E731
+        old = state.generator
+        generate = lambda z: self.generate(old.params, old.stats, z, labels, key)[0]  # noqa: E731
         fake = generate(part["z"])
         metrics = {
             "real_diversity": diversity(real, labels),
@@ -254,9 +256,8 @@ class GAN:
     ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
         """Of the parameters, against `opponent`, beside (stats afterwards, metrics)."""
         labels, key, z = part.get("label"), part["key"], part["z"]
-        fake, after = player.apply(
-            self.generator, params, stats, z, labels, train=True, dtype=self.dtype
-        )
+        generate = lambda z: self.generate(params, stats, z, labels, part["key"])  # noqa: E731
+        fake, after = generate(z)
 
         def judge(images, stream):
             stream = jax.random.fold_in(key, stream)
@@ -273,24 +274,23 @@ class GAN:
             metrics["g_class_loss"] = jnp.sum(weights * of_images)
             loss += self.classes.weight("generator", state.step) * metrics["g_class_loss"]
 
-        def generate(z):
-            generator = state.generator.replace(params=params, stats=stats)
-            return self.generate(generator, z, labels)
-
-        key = jax.random.fold_in(key, 2)
-        scene = Scene(params, key, fake=fake, generate=generate, z=z, draw=parallel.draw)
+        scene = Scene(params, jax.random.fold_in(key, 2), fake=fake, z=z, draw=parallel.draw)
+        scene = scene._replace(generate=lambda z: generate(z)[0])
         added, penalties = penalise(self.generator_penalties, scene, state.step, state.step)
         return loss + added, (after, {**metrics, **_named("g_", penalties)})
 
     def generate(
-        self, generator: Player, z: Float[Array, "b z"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b ..."]:
-        """Images in train mode, where what the pass would change in the stats is dropped."""
-        params, stats = generator.params, generator.stats
-        images, _ = player.apply(
-            self.generator, params, stats, z, labels, train=True, dtype=self.dtype
+        self,
+        params: Params,
+        stats: Stats,
+        z: Float[Array, "b z"],
+        labels: Int[Array, " b"] | None,
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, "b ..."], Stats]:
+        """Images in train mode, by `key` for dropout, and the stats afterwards."""
+        return player.apply(
+            self.generator, params, stats, z, labels, train=True, dtype=self.dtype, key=key
         )
-        return images
 
     def judge(
         self,
@@ -305,7 +305,7 @@ class GAN:
         augmented and given noise first."""
         images = self.view.seen(key, images, state.memory, state.step)
         output, stats = player.apply(
-            self.discriminator, params, stats, images, labels, train=True, dtype=self.dtype
+            self.discriminator, params, stats, images, labels, train=True, dtype=self.dtype, key=key
         )
         logits, outputs = output if isinstance(output, tuple) else (output, {})
         return logits, outputs, stats

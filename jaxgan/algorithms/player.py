@@ -14,6 +14,8 @@ from jaxgan import parallel
 from jaxgan.errors import lookup
 from jaxgan.typing import Array, Batch, Float, Metrics, Params, PyTree, Stats
 
+DROPOUT = 2**20  # the stream of a key, beyond all others'
+
 
 class Player(struct.PyTreeNode):
     """A network in training. `stats` are its variables that no gradient reaches."""
@@ -46,16 +48,19 @@ def apply(
     *inputs: Any,
     train: bool,
     dtype: Any = jnp.float32,
+    key: Array | None = None,
 ) -> tuple[Any, Stats]:
     """The network's output and its stats afterwards (unchanged unless `train`).
 
+    Without a `key` nothing is dropped out; with one it is by a stream of its own.
     It computes in `dtype`, from float32 and to float32. Stats stay float32, and layers reduce in it
     what needs it: moments, singular values, softmax, logits.
     """
     variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
     mutable = list(stats) if train else []
     inputs = _cast(inputs, dtype)
-    output, updated = module.apply(variables, *inputs, train=train, mutable=mutable)
+    rngs = {} if key is None else {"dropout": jax.random.fold_in(key, DROPOUT)}
+    output, updated = module.apply(variables, *inputs, train=train, mutable=mutable, rngs=rngs)
     return _cast(output, jnp.float32), _cast(dict(updated), jnp.float32) if train else stats
 
 
@@ -206,14 +211,16 @@ def make_optimizer(
     clip_norm: float = 0.0,
     clip_value: float = 0.0,
     clip_weights: float = 0.0,
+    max_norm: float = 0.0,
     arguments: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformation:
     """optax's optimiser called `name`, with `arguments` beside the rates if it takes them.
 
-    Gradients are clipped before it, to `clip_value` each and then to the global norm `clip_norm`,
-    and weights after it to `clip_weights` (0: no). The rates may be arrays, such as a schedule's
-    values at a step: the optimiser may be made anew in each step, for its state is the same as with
-    numbers. Raises UserError for a name that does not exist.
+    Gradients are clipped before it, to `clip_value` each and then to the global norm `clip_norm`;
+    after it weights to `clip_weights`, and those of a unit to the norm `max_norm` (0: no). The
+    rates may be arrays, such as a schedule's values at a step: the optimiser may be made anew in
+    each step, for its state is the same as with numbers. Raises UserError for a name that does not
+    exist.
     """
     lookup(dict.fromkeys(OPTIMIZERS), name, "optimizer.name")
     make = getattr(optax, name)
@@ -227,14 +234,32 @@ def make_optimizer(
         chain.insert(0, optax.clip(clip_value))
     if clip_weights:
         chain.append(_clip_weights(clip_weights))
+    if max_norm:
+        chain.append(_bound_norms(max_norm))
     return chain[0] if len(chain) == 1 else optax.chain(*chain)
 
 
 def _clip_weights(largest: float) -> optax.GradientTransformation:
     # Arjovsky et al. 2017, algorithm 1: w <- clip(w, -c, c) after each update
+    return _projected(lambda w: jnp.clip(w, -largest, largest))
+
+
+def _bound_norms(largest: float) -> optax.GradientTransformation:
+    # Srivastava et al. 2014, section 5.1: the incoming weights of each unit, along the last axis of
+    # a kernel, are scaled down to a norm of c after each update; biases are not
+    def bound(w: Array) -> Array:
+        if w.ndim < 2:
+            return w
+        norm = jnp.sqrt(jnp.sum(jnp.square(w), range(w.ndim - 1), keepdims=True))
+        return w * jnp.minimum(1, largest / jnp.maximum(norm, jnp.finfo(w.dtype).tiny))
+
+    return _projected(bound)
+
+
+def _projected(project: Callable[[Array], Array]) -> optax.GradientTransformation:
     def update(updates, state, params):
-        clip = lambda u, w: jnp.clip(w + u, -largest, largest) - w  # noqa: E731
-        return jax.tree.map(clip, updates, params), state
+        moved = lambda u, w: project(w + u) - w  # noqa: E731
+        return jax.tree.map(moved, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

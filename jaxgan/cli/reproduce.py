@@ -11,16 +11,22 @@ RESULTS.md's tables. Keys of all rows' configs can be set, as in --config.data.p
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
 from jaxgan.errors import UserError, lookup
 
+NAMES = (
+    *("dirac", "ring", "grid", "unrolled_ring", "stacked_mnist", "mnist_parzen", "lucic"),
+    *("sngan_cifar10", "r3gan_cifar10", "sngan_imagenet128", "sagan_imagenet128"),
+)
 QUICK = 1_000, 2  # steps, seeds
+SEARCH_SEED = 2**31  # of runs that choose settings; no row's own has it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="dirac, ring, grid")
+    parser.add_argument("name", metavar="NAME", nargs="?", help=", ".join(NAMES))
     parser.add_argument("--out", type=Path, help="folder (default: runs/reproduce_NAME, or _quick)")
     parser.add_argument("--seed", type=int, default=0, help="the first one (default 0)")
     parser.add_argument("--seeds", type=int, help="how many (default: the table's own)")
@@ -90,32 +96,65 @@ def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
     seeds = list(range(arguments.seed, arguments.seed + count))
     rows = _chosen(suite, arguments.rows)
     of_all = count, steps, arguments.overrides, arguments.quick
-    configs = [of.config_of(suite, row, *of_all) for row in rows]  # mistakes come first
+    _ = [of.config_of(suite, row, *of_all) for row in rows]  # mistakes come first
     found: dict[str, Any] = {}
     runs: dict[str, Path] = {}
     records = []
-    for row, config in zip(rows, configs, strict=True):
+    for row in rows:
+        print(f"\n{row.name}{row.cost and f': {row.cost}'}", flush=True)
+        search = {} if arguments.quick else row.search
+        code, scores = _search(suite, row._replace(search=search), steps, out, arguments.overrides)
+        if code:
+            return code
+        chosen = next(iter(scores), next(iter(row.search), None))
+        settings = {**row.settings, **(row.search[chosen] if chosen else {})}
+        config = of.config_of(suite, row._replace(settings=settings), *of_all)
         config.seed = arguments.seed
-        print(f"\n{row.name}", flush=True)
         folder = out / f"{of.slug(row.name)}_seeds{seeds[0]}to{seeds[-1]}"
         code = loop.train(config, folder)
         if code:
             return code
         found[row.name], runs[row.name] = of.outcome(suite, folder), folder
         of_row = arguments.name, row, found[row.name], seeds, arguments.overrides
-        records.append(of.record(*of_row))
+        records.append(of.record(*of_row, scores))
         if not arguments.quick:
             of.add_result(arguments.results, records[-1])
     writer.write_json(out / "results.json", records)
     of.draw(suite, found, out / "curves.png")
-    _sheet(runs, seeds, out / "samples.png")
+    _sheet(suite, runs, seeds, out / "samples.png")
     print(f"\n{suite.summary}\n")
     print("\n".join(of.text(of.table(suite._replace(rows=tuple(rows)), records))))
-    print(f"\n{count} seeds, {steps:,} steps (published: {suite.published_steps:,}). ± is the")
+    published = f"{suite.published_steps:,}" if suite.published_steps else "not said"
+    print(f"\n{count} seeds, {steps:,} steps (published: {published}). ± is the")
     print("standard error over seeds; apart: the difference in its standard errors.")
     print(f"{suite.departures}\n")
     print(f"pictures: {out / 'curves.png'}, {out / 'samples.png'}")
     return 0
+
+
+def _search(
+    suite: Any, row: Any, steps: int, out: Path, overrides: list[str]
+) -> tuple[int, dict[str, float]]:
+    """The score of each of the settings that a row searches over, the best first, by a run of its
+    own; before it the code of one that was stopped, or 0."""
+    from jaxgan import loop
+    from jaxgan.metrics import METRICS
+    from jaxgan.reproductions import suite as of
+
+    metric = suite.columns[0].metric
+    scores: dict[str, float] = {}
+    sign = next((each.values[metric] for each in METRICS.values() if metric in each.values), 0)
+    for number, (name, settings) in enumerate(row.search.items()):
+        print(f"\n{row.name}, searching: {name}", flush=True)
+        tried = row._replace(settings={**row.settings, **settings})
+        config = of.config_of(suite, tried, 1, steps, overrides, False)
+        config.seed = SEARCH_SEED
+        folder = out / "search" / f"{of.slug(row.name)}_{number}"
+        if code := loop.train(config, folder):
+            return code, scores
+        scores[name] = float(of.outcome(suite, folder).values[metric][-1][0])
+    worst = lambda name: (math.isnan(scores[name]), -sign * scores[name])  # noqa: E731
+    return 0, {name: scores[name] for name in sorted(scores, key=worst)}
 
 
 def _chosen(suite: Any, names: str | None) -> list[Any]:
@@ -125,16 +164,21 @@ def _chosen(suite: Any, names: str | None) -> list[Any]:
     return [lookup(by_name, name.strip(), "--rows") for name in names.split(",")]
 
 
-def _sheet(runs: dict[str, Path], seeds: list[int], path: Path) -> None:
-    """The last samples of each row and of up to ten seeds."""
+def _sheet(suite: Any, runs: dict[str, Path], seeds: list[int], path: Path) -> None:
+    """The last samples of each row and of up to ten seeds, or the first seed's over time."""
     from jaxgan.reproductions import suite as of
 
-    pictures = {}
+    endings = [f"_seed{seed}" if len(seeds) > 1 else "" for seed in seeds[:10]]
+    pictures, steps = {}, []
     for name, run in runs.items():
-        last = max(file.stem.partition("_")[0] for file in (run / "samples").glob("*.png"))
-        endings = [f"_seed{seed}" if len(seeds) > 1 else "" for seed in seeds[:10]]
-        pictures[name] = [run / "samples" / f"{last}{ending}.png" for ending in endings]
-    of.sheet(pictures, [f"seed {seed}" for seed in seeds[:10]], path)
+        files = (run / "samples").glob("*.png")
+        steps = sorted({file.stem.partition("_")[0] for file in files})
+        shown = [(step, endings[0]) for step in steps[:10]] if suite.over_time else []
+        shown = shown or [(steps[-1], ending) for ending in endings]
+        pictures[name] = [run / "samples" / f"{step}{ending}.png" for step, ending in shown]
+    titles = [f"seed {seed}" for seed in seeds[:10]]
+    titles = [f"step {int(step):,}" for step in steps[:10]] if suite.over_time else titles
+    of.sheet(pictures, titles, path)
 
 
 def _write_tables(document: Path, results: Path) -> None:

@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan import parallel
 from jaxgan.errors import UserError, lookup
 from jaxgan.ops.conv import Pads, conv, conv_average_pool, conv_transpose, upsample_conv
 from jaxgan.typing import Array, Float, Int
@@ -98,6 +99,15 @@ class Embed(nn.Module):
         shape = (self.num_classes, self.features)
         embedding = _weight(self, "embedding", self.embedding_init, shape)
         return jnp.take(embedding, labels, axis=0)
+
+
+def dropout(module: Any, x: Array, rate: float) -> Array:
+    """Srivastava et al. 2014: an element is 0 with probability `rate`, or else divided by 1 - rate;
+    of a module that is applied with a key "dropout", and x itself without one."""
+    if not rate or not module.has_rng("dropout"):
+        return x
+    kept = lambda key, shape: jax.random.bernoulli(key, 1 - rate, shape)  # noqa: E731
+    return jnp.where(parallel.draw(kept, module.make_rng("dropout"), x.shape), x / (1 - rate), 0)
 
 
 CHANGES: dict[str, Callable] = {"upsample": upsample_conv, "average_pool": conv_average_pool}

@@ -1,8 +1,8 @@
 """Fully connected networks (Goodfellow et al., NIPS 2014; Mirza and Osindero, 2014).
 
 https://arxiv.org/abs/1406.2661 and https://arxiv.org/abs/1411.1784. The generator's hidden layers
-are ReLU as in the papers, with BatchNorm where asked for; the discriminator's are LeakyReLU 0.2 in
-place of the papers' maxout, with their dropout left out.
+are ReLU as in the papers, with BatchNorm where asked for; the discriminator's are LeakyReLU 0.2
+in place of the papers' maxout and dropout (goodfellow.py has them to the letter).
 
 Other fields give the toy networks of other papers: PacGAN's discriminator (Lin et al. 2018) is
 `activation` "maxout" with 5 `pieces` and `initial` "normal"; that of unrolled GANs (Metz et al.

@@ -7,6 +7,15 @@ picture there.
 
 from typing import Any
 
-from jaxgan.reproductions import dirac, mixtures
+from jaxgan.reproductions import digits, dirac, large, lucic, mixtures
 
-REPRODUCTIONS: dict[str, Any] = {"dirac": dirac, "ring": mixtures.RING, "grid": mixtures.GRID}
+REPRODUCTIONS: dict[str, Any] = {
+    "dirac": dirac,
+    "ring": mixtures.RING,
+    "grid": mixtures.GRID,
+    "unrolled_ring": mixtures.UNROLLED_RING,
+    "stacked_mnist": digits.STACKED_MNIST,
+    "mnist_parzen": digits.MNIST_PARZEN,
+    "lucic": lucic.LUCIC,
+    **large.LARGE,
+}

@@ -41,6 +41,10 @@ class Row(NamedTuple):
     name: str
     settings: Mapping[str, Any] = {}  # by the config's keys, beside the suite's
     published: Mapping[str, Figure] = {}  # by metric, in the column's unit
+    search: Mapping[
+        str, Mapping[str, Any]
+    ] = {}  # settings by name, the best of which it is run with
+    cost: str = ""  # of a row that needs an accelerator, as planned
 
 
 class Suite(NamedTuple):
@@ -54,6 +58,7 @@ class Suite(NamedTuple):
     published_steps: int
     marks: Mapping[str, float] = {}  # by metric, what a perfect generator would have
     departures: str = ""  # from the published protocol
+    over_time: bool = False  # the sheet has the first seed's samples as they came, not all seeds'
 
 
 def slug(name: str) -> str:
@@ -125,9 +130,15 @@ def apart(ours: Figure, published: Figure) -> float:
 
 
 def record(
-    name: str, row: Row, found: Outcome, seeds: Sequence[int], overrides: Sequence[str]
+    name: str,
+    row: Row,
+    found: Outcome,
+    seeds: Sequence[int],
+    overrides: Sequence[str],
+    searched: Mapping[str, float],
 ) -> dict[str, Any]:
-    """A line of the file of results, with the command that gives it."""
+    """A line of the file of results, with the command that gives it; `searched` is what the
+    settings scored that were tried for it, the best of them first."""
     command = f"python -m jaxgan reproduce {name} --seeds {len(seeds)} --steps {found.steps[-1]}"
     command += f" --seed {seeds[0]}" if seeds[0] else ""
     command += "".join(f" {shlex.quote(f'--config.{each}')}" for each in overrides)
@@ -140,6 +151,11 @@ def record(
         "seeds": list(seeds),
         "values": {metric: [*map(finite, values)] for metric, values in last.items()},
         "skipped": found.skipped,
+        **(
+            {"searched": {key: finite(value) for key, value in searched.items()}}
+            if searched
+            else {}
+        ),
         "command": command,
         "commit": _commit(),
         "jax": jax.__version__,
@@ -186,7 +202,9 @@ def table(suite: Suite, records: Iterable[Mapping[str, Any]]) -> list[list[str]]
     for row in suite.rows:
         found = last.get(row.name)
         line = [row.name, str(len(found["seeds"])), f"{found['steps']:,}"] if found else []
-        line = line or [row.name, "", "not run here"]
+        if found and found.get("searched"):
+            line[0] += f" ({next(iter(found['searched']))})"
+        line = line or [row.name, "", f"not run here{row.cost and f'; {row.cost}'}"]
         for column in suite.columns:
             ours, theirs = Figure(math.nan), row.published.get(column.metric, Figure(math.nan))
             if found:

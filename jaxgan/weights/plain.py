@@ -38,7 +38,7 @@ def read_safetensors(content: mmap.mmap) -> dict[str, np.ndarray]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     path.write_bytes(safetensors.numpy.save(contiguous))
 
 

@@ -1,0 +1,81 @@
+"""Published results that need an accelerator, by the papers' settings and weights of InceptionV3.
+
+Each is a config of its own, trained with three seeds in one program. What a run would cost is what
+`python -m jaxgan plan` expects of eight chips: compiled, not run.
+"""
+
+from jaxgan.reproductions.suite import Column, Figure, Row, Suite
+
+_COLUMNS = (Column("fid", "FID", digits=2), Column("is", "inception score", digits=2))
+_EVALUATION = {
+    "evaluation.metrics": "frechet,score",
+    "evaluation.features": "inception_v3_fid",
+    "evaluation.samples": 50_000,
+    "best_metric": "frechet",
+}
+
+
+def _suite(name: str, row: Row, steps: int, every: int, departures: str) -> Suite:
+    return Suite(
+        summary=f"{row.name}, by configs/{name}.py",
+        config=name,
+        settings={**_EVALUATION, "evaluate_every": every},
+        rows=(row,),
+        columns=_COLUMNS,
+        seeds=3,
+        steps=steps,
+        published_steps=steps,
+        departures=departures,
+    )
+
+
+def _published(fid: float, score: Figure | None = None) -> dict[str, Figure]:
+    return {"fid": Figure(fid), **({"is": score} if score else {})}
+
+
+LARGE = {
+    "sngan_cifar10": _suite(
+        "sngan_cifar10",
+        Row(
+            "SNGAN, CIFAR-10",
+            {},
+            _published(21.7, Figure(8.22, 0.05)),
+            cost="planned: 3 to 11 minutes a seed on v5e:2x4",
+        ),
+        100_000,
+        10_000,
+        "The paper's FID is of 5,000 samples against 10,000 test images; ours of 50,000 against "
+        "the training images, where Mimicry's code has 16.77.",
+    ),
+    "r3gan_cifar10": _suite(
+        "r3gan_cifar10",
+        Row("R3GAN, CIFAR-10", {}, _published(1.96)),
+        488_281,
+        20_000,
+        "",
+    ),
+    "sngan_imagenet128": _suite(
+        "sngan_imagenet128",
+        Row(
+            "SNGAN with projection, ImageNet at 128 pixels",
+            {},
+            _published(27.62, Figure(36.80)),
+            cost="planned: 3.3 to 10 hours a seed on v5e:2x4",
+        ),
+        450_000,
+        50_000,
+        "",
+    ),
+    "sagan_imagenet128": _suite(
+        "sagan_imagenet128",
+        Row(
+            "SAGAN, ImageNet at 128 pixels",
+            {},
+            _published(18.65, Figure(52.52)),
+            cost="planned: 7.3 to 24 hours a seed on v5e:2x4",
+        ),
+        1_000_000,
+        50_000,
+        "",
+    ),
+}

@@ -1,0 +1,141 @@
+"""The networks of single papers: goodfellow.py and metz.py."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxgan.errors import UserError
+from jaxgan.models import goodfellow, metz
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+LABELS = jnp.arange(4) % 3
+
+
+def start(network, x, labels=None):
+    return jax.jit(functools.partial(network.init, train=True))(jax.random.key(0), x, labels)
+
+
+def parameters(network, x, labels=None):
+    made = jax.eval_shape(functools.partial(network.init, train=True), jax.random.key(0), x, labels)
+    return sum(leaf.size for leaf in jax.tree.leaves(made["params"]))
+
+
+def test_goodfellows_parameters():
+    z, images = jnp.zeros((4, 100)), jnp.zeros((4, 28, 28, 1))
+    of_784 = 1201 * 784
+    assert parameters(goodfellow.Generator((28, 28, 1)), z) == 101 * 1200 + 1201 * 1200 + of_784
+    assert parameters(goodfellow.Discriminator(), images) == 785 * 1200 + 241 * 1200 + 241
+    mirza = goodfellow.Generator((28, 28, 1), 10, latent_features=200)
+    expected = 101 * 200 + 11 * 1000 + 1201 * 1200 + of_784
+    assert parameters(mirza, z, LABELS) == expected
+    mirza = goodfellow.Discriminator(10, joint_pieces=4)
+    expected = 785 * 1200 + 11 * 250 + (240 + 50 + 1) * 960 + 241
+    assert parameters(mirza, images, LABELS) == expected
+
+
+def test_goodfellows_networks_by_hand():
+    generator = goodfellow.Generator((2, 2, 1), latent_features=5, features=6)
+    discriminator = goodfellow.Discriminator(image_features=5, features=3, pieces=2, joint_pieces=4)
+    z = jax.random.normal(jax.random.key(1), (4, 3))
+    variables = start(generator, z)
+    images = generator.apply(variables, z, None, train=True)
+    x = np.asarray(z)
+    for n in range(3):
+        layer = variables["params"][f"Dense_{n}"]
+        x = x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
+        x = np.maximum(x, 0) if n < 2 else 1 / (1 + np.exp(-x))
+    np.testing.assert_allclose((images.reshape(4, 4) + 1) / 2, x, rtol=1e-5)
+
+    variables = start(discriminator, images)
+    logits = discriminator.apply(variables, images, None, train=True)
+    for n, pieces in enumerate((2, 4)):
+        layer = variables["params"][f"Dense_{n}"]
+        x = (
+            (x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]))
+            .reshape(4, pieces, -1)
+            .max(1)
+        )
+    last = variables["params"]["Head_0"]["Dense_0"]
+    expected = x @ np.asarray(last["kernel"]) + np.asarray(last["bias"])
+    np.testing.assert_allclose(logits, expected[:, 0], rtol=1e-4)
+
+
+def test_dropout_changes_a_pass_by_its_key_alone():
+    network = goodfellow.Discriminator(3)
+    images = jnp.ones((4, 8, 8, 1))
+    variables = start(network, images, LABELS)
+
+    def judge(seed=None):
+        rngs = {} if seed is None else {"dropout": jax.random.key(seed)}
+        return network.apply(variables, images, LABELS, train=True, rngs=rngs)
+
+    np.testing.assert_array_equal(judge(), judge())
+    np.testing.assert_array_equal(judge(1), judge(1))
+    assert np.all(judge(1) != judge(2)) and np.all(judge(1) != judge())
+
+
+def test_metzs_parameters():
+    # 256 to 4 x 4 x 64; 3 x 3 to 32, 16 and 8, each with BatchNorm; 3 x 3 to three colours
+    generator = metz.Generator((28, 28, 3))
+    expected = 256 * 1024 + 2 * 64 + 9 * (64 * 32 + 32 * 16 + 16 * 8) + 2 * (32 + 16 + 8)
+    assert parameters(generator, jnp.zeros((4, 256))) == expected + 9 * 8 * 3 + 3
+    # from 28 to 14, 7 and 4 pixels
+    images = jnp.zeros((4, 28, 28, 3))
+    assert parameters(metz.Discriminator(), images) == (
+        9 * (3 * 2 + 2 * 4 + 4 * 8) + 2 * (2 + 4 + 8) + 16 * 8 + 1
+    )
+
+
+def test_metzs_sizes_are_those_of_a_convolutions_gradient():
+    """Of 4 to 7 pixels, as TensorFlow's conv2d_transpose has them."""
+    generator = metz.Generator((7, 7, 1), features=(5, 3), norm="none")
+    z = jax.random.normal(jax.random.key(1), (2, 6))
+    variables = start(generator, z)
+    params = variables["params"]
+    x = np.maximum(z @ params["Dense_0"]["kernel"], 0).reshape(2, 4, 4, 5)
+    kernel = params["ConvTranspose_0"]["kernel"].swapaxes(2, 3)
+
+    def forward(y):
+        return lax.conv_general_dilated(
+            y, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    _, gradient = jax.vjp(forward, jnp.zeros((2, 7, 7, 3)))
+    hidden = jnp.maximum(gradient(x)[0], 0)
+    last = params["Conv_0"]["kernel"]
+    expected = lax.conv_general_dilated(
+        hidden, last, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    images = generator.apply(variables, z, None, train=True)
+    np.testing.assert_allclose(images, np.tanh(expected), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_metz_at_other_sizes(labelled):
+    labels = LABELS if labelled else None
+    classes = 3 if labelled else 0
+    generator = metz.Generator((32, 32, 1), classes, features=(8, 4, 2))
+    z = jnp.zeros((4, 6))
+    images, _ = generator.apply(start(generator, z, labels), z, labels, True, mutable="batch_stats")
+    assert images.shape == (4, 32, 32, 1)
+    discriminator = metz.Discriminator(classes)
+    logits, _ = discriminator.apply(
+        start(discriminator, images, labels), images, labels, True, mutable="batch_stats"
+    )
+    assert logits.shape == (4,)
+
+
+@pytest.mark.parametrize("model", [goodfellow, metz])
+def test_points_are_for_mlp(model):
+    with pytest.raises(UserError, match=r"^model\.name: .* draws images.*take mlp"):
+        start(model.Generator((2,)), jnp.zeros((2, 6)))
+
+
+def test_metz_has_no_planes_for_labels():
+    network = metz.Discriminator(3, conditioning="concat")
+    with pytest.raises(UserError, match=r"^model\.discriminator\.conditioning: .*dcgan"):
+        start(network, jnp.zeros((4, 28, 28, 1)), LABELS)
