@@ -1,4 +1,4 @@
-"""The networks of single papers: goodfellow.py and metz.py."""
+"""The networks of single papers: goodfellow.py, metz.py and biggan.py."""
 
 import functools
 
@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from jaxgan.errors import UserError
-from jaxgan.models import goodfellow, metz
+from jaxgan.models import biggan, goodfellow, metz
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 LABELS = jnp.arange(4) % 3
@@ -129,13 +129,52 @@ def test_metz_at_other_sizes(labelled):
     assert logits.shape == (4,)
 
 
-@pytest.mark.parametrize("model", [goodfellow, metz])
+def test_biggans_parameters():
+    """As BigGAN-PyTorch counts those for ImageNet at 128 pixels."""
+    labels = jnp.zeros(2, jnp.int32)
+    generator, discriminator = biggan.Generator((128, 128, 3), 1000), biggan.Discriminator(1000)
+    assert parameters(generator, jnp.zeros((2, 120)), labels) == 70_433_988
+    assert parameters(discriminator, jnp.zeros((2, 128, 128, 3)), labels) == 87_982_370
+
+
+def test_biggans_parts_of_z_and_labels():
+    generator = biggan.Generator((16, 16, 1), 3, width=4)  # 4, 8, 16: two blocks
+    z = jax.random.normal(jax.random.key(1), (4, 6))
+    variables = start(generator, z, LABELS)
+    draw = lambda z, labels: generator.apply(variables, z, labels, train=False)  # noqa: E731
+    images = draw(z, LABELS)
+    for part in range(3):
+        other = z.at[0, 2 * part].add(1)
+        changed = np.any(np.asarray(draw(other, LABELS) != images), (1, 2, 3))
+        np.testing.assert_array_equal(changed, [True, False, False, False])
+    assert np.all(np.any(np.asarray(draw(z, LABELS + 3) != images), (1, 2, 3)))
+    first = variables["params"]["Dense_0"]["kernel"]
+    assert first.shape == (2, 4 * 4 * 4)
+    with pytest.raises(UserError, match=r"^z_dim: biggan cuts z into 3 parts .* 7 .* try 9"):
+        start(generator, jnp.zeros((2, 7)), LABELS[:2])
+
+
+def test_biggans_modulation_by_hand():
+    x = jax.random.normal(jax.random.key(1), (4, 3, 3, 5))
+    given = jax.random.normal(jax.random.key(2), (4, 6))
+    network = biggan.Modulated("none")
+    variables = jax.jit(functools.partial(network.init, train=True))(jax.random.key(0), x, given)
+    y, _ = network.apply(variables, x, given, train=True, mutable="batch_stats")
+    gain, bias = (given @ variables["params"][name]["kernel"] for name in ("gain", "bias"))
+    flat = np.asarray(x).reshape(-1, 5)
+    expected = (np.asarray(x) - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5)
+    expected = expected * (1 + np.asarray(gain)[:, None, None]) + np.asarray(bias)[:, None, None]
+    np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", [goodfellow, metz, biggan])
 def test_points_are_for_mlp(model):
     with pytest.raises(UserError, match=r"^model\.name: .* draws images.*take mlp"):
         start(model.Generator((2,)), jnp.zeros((2, 6)))
 
 
-def test_metz_has_no_planes_for_labels():
-    network = metz.Discriminator(3, conditioning="concat")
-    with pytest.raises(UserError, match=r"^model\.discriminator\.conditioning: .*dcgan"):
+@pytest.mark.parametrize("model", [metz, biggan])
+def test_planes_for_labels_are_others(model):
+    network = model.Discriminator(3, conditioning="concat")
+    with pytest.raises(UserError, match=r"^model\.discriminator\.conditioning: .* try "):
         start(network, jnp.zeros((4, 28, 28, 1)), LABELS)

@@ -100,7 +100,7 @@ def power_cut(step):
 RESUMED = {"cgan", "gan_mlp", "ring"}  # with classes, without, points
 # Papers' data are not here: the embedded images take their place, at their size.
 SIZES = {"sngan_cifar10": 32, "r3gan_cifar10": 32, "r3gan_ffhq64": 64, "r3gan_ffhq256": 64}
-SIZES["sagan_imagenet128"] = SIZES["sngan_imagenet128"] = 128
+SIZES |= dict.fromkeys(("sagan_imagenet128", "sngan_imagenet128", "biggan_imagenet128"), 128)
 
 
 def tiny(path):
@@ -110,6 +110,8 @@ def tiny(path):
     if path.stem in SIZES:
         settings.data.name, settings.data.image_size = "fashion_mnist_mini", SIZES[path.stem]
         settings.data.split = "test[:64]"
+    if settings.model.name == "biggan":  # which cuts z into six parts
+        settings.z_dim = 12
     if settings.data.name == "stacked_mnist":
         settings.data.name = "stacked:fashion_mnist_mini"
     if path.stem == "r3gan_ffhq256":  # eight fake devices draw 64 images each: its first stages

@@ -158,13 +158,15 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """A residual block, to half the size if `down`. The `first` takes images."""
+    """A residual block, to half the size if `down`. The `first` takes images; it and a `wide` one
+    have all features after the first convolution already."""
 
     features: int
     down: bool
     first: bool
     norm: str
     weight_norm: str
+    wide: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"], train: bool) -> Float[Array, "b h2 w2 o"]:
@@ -172,7 +174,7 @@ class DownBlock(nn.Module):
             return nn.relu(x if self.first else normalise(self.norm, x, train))
 
         y = x if self.first else activate(x)
-        y = _conv(self, 3, self.features if self.first else x.shape[-1])(y)
+        y = _conv(self, 3, self.features if self.first or self.wide else x.shape[-1])(y)
         y = _conv(self, 3, change="average_pool" if self.down else "")(activate(y))
         if self.down:
             x = average_pool(x)

@@ -49,7 +49,12 @@ LARGE = {
     ),
     "r3gan_cifar10": _suite(
         "r3gan_cifar10",
-        Row("R3GAN, CIFAR-10", {}, _published(1.96)),
+        Row(
+            "R3GAN, CIFAR-10",
+            {},
+            _published(1.96),
+            cost="planned: 27 hours to 40 days a seed on v5e:2x4",
+        ),
         488_281,
         20_000,
         "",
@@ -64,6 +69,13 @@ LARGE = {
         ),
         450_000,
         50_000,
+        "",
+    ),
+    "biggan_imagenet128": _suite(
+        "biggan_imagenet128",
+        Row("BigGAN, ImageNet at 128 pixels", {}, _published(8.7, Figure(98.8))),
+        165_000,
+        15_000,
         "",
     ),
     "sagan_imagenet128": _suite(
