@@ -80,7 +80,6 @@ def get_config() -> ConfigDict:
         config.optimizer[player].clip_norm = 0.0  # largest global norm of a gradient; 0: any
         config.optimizer[player].clip_value = 0.0  # largest element of a gradient; 0: any
         config.optimizer[player].clip_weights = 0.0  # largest weight, after each update; 0: any
-        config.optimizer[player].max_norm = 0.0  # of a unit's weights, after each update; 0: any
         config.optimizer[player].arguments = ConfigDict()  # other numbers that it takes, as eps
 
     config.ema = ConfigDict()  # the average of the generator's weights that samples are drawn from

@@ -7,9 +7,9 @@ PacGAN's Table 3 (Lin et al. 2018, https://arxiv.org/abs/1712.04086): a discrimi
 generator's features, batches of 128 packs, Adam at 2e-4 for the discriminator and 1e-4 for the
 generator with b1 = 0.5, b2 = 0.99; two digits of each in a pack. 25,600 samples are told apart by a
 classifier of digits. 20,000 steps of the paper's 500,000; `python -m jaxgan reproduce
-stacked_mnist` has all rows of the table.
+stacked_mnist` has the table's rows.
 
-Expected: about half an hour on two CPU cores (72 ms a step); for its figures see RESULTS.md.
+Expected: about half an hour on two CPU cores (72 ms a step). It was not run to its end yet.
 """
 
 from configs import default

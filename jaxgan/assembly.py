@@ -136,8 +136,9 @@ def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived:
             value = float(value)
         sizes = value if isinstance(value, tuple) else (value,)
         kind = float if type(default) is float else int
-        positive = all(type(size) is kind and 0 < size < LARGEST for size in sizes)
-        right = isinstance(default, str | bool) or positive
+        least = 0 if kind is float else 1
+        sound = all(type(size) is kind and least <= size < LARGEST for size in sizes)
+        right = isinstance(default, str | bool) or sound
         if type(value) is not type(default) or not right:
             raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")
         if name in CHOICES[role]:

@@ -97,7 +97,7 @@ RULES: dict[str, Rule] = {
             "learning_rate": WEIGHT,
             "b1": DECAY,
             "b2": DECAY,
-            **dict.fromkeys(("clip_norm", "clip_value", "clip_weights", "max_norm"), POSITIVE),
+            **dict.fromkeys(("clip_norm", "clip_value", "clip_weights"), POSITIVE),
         }.items()
     },
     "ema.halflife_kimg": WEIGHT,
@@ -144,8 +144,7 @@ EARLIER: dict[str, Any] = {
     | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),
     "generator_penalties": {},
     "optimizer": {
-        player: {"clip_value": 0.0, "clip_weights": 0.0, "max_norm": 0.0, "arguments": {}}
-        for player in PLAYERS
+        player: {"clip_value": 0.0, "clip_weights": 0.0, "arguments": {}} for player in PLAYERS
     },
     "augment": {"kimg": 500.0},
     "parallel": {"synchronise": False, "seeds": "auto"},

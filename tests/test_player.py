@@ -161,16 +161,6 @@ def test_weights_are_clipped_after_each_update():
     np.testing.assert_allclose(weights[1], [0.75, -0.25, 0.2], rtol=1e-6)
 
 
-def test_the_norms_of_units_are_bounded_after_each_update():
-    optimizer = player.make_optimizer("sgd", 1.0, 0.0, 0.0, max_norm=2.0)
-    params = {"kernel": jnp.float32([[3, 1], [4, 0]]), "bias": jnp.float32([9, 0])}
-    gradients = {"kernel": jnp.float32([[0, 0], [0, -1]]), "bias": jnp.zeros(2)}
-    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
-    found = optax.apply_updates(params, updates)
-    np.testing.assert_allclose(found["kernel"], [[1.2, 1], [1.6, 1]], rtol=1e-6)
-    np.testing.assert_array_equal(found["bias"], params["bias"])
-
-
 # --------------------------------------------------------------------------------------------------
 # Parts of a minibatch
 

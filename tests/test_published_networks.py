@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxgan.algorithms import player
+from jaxgan.algorithms.gan import GAN
 from jaxgan.errors import UserError
+from jaxgan.losses import LOSSES
 from jaxgan.models import biggan, goodfellow, metz
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -76,6 +79,59 @@ def test_dropout_changes_a_pass_by_its_key_alone():
     np.testing.assert_array_equal(judge(), judge())
     np.testing.assert_array_equal(judge(1), judge(1))
     assert np.all(judge(1) != judge(2)) and np.all(judge(1) != judge())
+
+
+def test_both_players_drop_out_in_training_alone():
+    seen = {"generator": [], "discriminator": []}
+
+    class Generator(goodfellow.Generator):
+        def make_rng(self, name="params"):
+            key = super().make_rng(name)
+            seen["generator"].append(tuple(np.asarray(jax.random.key_data(key))))
+            return key
+
+    class Discriminator(goodfellow.Discriminator):
+        def make_rng(self, name="params"):
+            key = super().make_rng(name)
+            seen["discriminator"].append(tuple(np.asarray(jax.random.key_data(key))))
+            return key
+
+    narrow = {"label_features": 4, "features": 6}
+    sgd = lambda step: player.make_optimizer("sgd", 0.1, 0.0, 0.0)  # noqa: E731
+    algorithm = GAN(
+        Generator((8, 8, 1), 3, latent_features=5, dropout=0.5, **narrow),
+        Discriminator(3, image_features=5, **narrow),
+        generator_optimizer=sgd,
+        discriminator_optimizer=sgd,
+        loss=LOSSES["nonsaturating"],
+        n_critic=1,
+        batch_size=4,
+        z_dim=3,
+        num_classes=3,
+        ema_halflife=0.0,
+        ema_rampup=0.0,
+    )
+    state = algorithm.init(jax.random.key(0))
+    batch = {"image": jnp.ones((1, 4, 8, 8, 1)), "label": LABELS[None]}
+    for keys in seen.values():
+        keys.clear()
+    with jax.disable_jit():
+        algorithm.step(state, batch)
+    # Each player in the discriminator's update and in the generator's; the discriminator sees real
+    # and fake images apart in the first.
+    assert len(set(seen["generator"])) == 2 * 3  # three layers
+    assert len(set(seen["discriminator"])) == 3 * 4  # the image, three layers
+    for keys in seen.values():
+        keys.clear()
+    samples = [algorithm.sample(state, jax.random.key(1), LABELS) for _ in range(2)]
+    assert not any(seen.values())
+    np.testing.assert_array_equal(*samples)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 3.0])
+def test_a_rate_of_dropout_that_is_none(rate):
+    with pytest.raises(UserError, match=r"^model\.\*\.dropout: .* not between 0 and 1"):
+        start(goodfellow.Discriminator(dropout=rate), jnp.ones((4, 8, 8, 1)))
 
 
 def test_metzs_parameters():

@@ -10,6 +10,8 @@ import pytest
 
 from jaxgan import experiment
 from jaxgan.cli.main import main
+from jaxgan.cli.reproduce import NAMES
+from jaxgan.config import with_values
 from jaxgan.errors import UserError
 from jaxgan.reproductions import REPRODUCTIONS, mixtures, suite
 from jaxgan.reproductions.suite import Column, Figure, Outcome, Row, Suite
@@ -30,15 +32,28 @@ def test_each_row_can_be_trained(name, row):
         config = suite.config_of(of, row, of.seeds, 1000 if quick else of.steps, (), quick)
         if config.data.name in SIZES:
             config.data.image_size = SIZES[config.data.name]
-            config.data.name = "fashion_mnist_mini"
+            config.data.name, config.data.split = "fashion_mnist_mini", "train"
         if config.data.name == "stacked_mnist":
             config.data.name = "stacked:fashion_mnist_mini"
         config, _ = experiment.prepare(config)
         algorithm = experiment.build(config)
+        for tried in row.search.values():
+            experiment.build(with_values(config, tried))
         assert len(experiment.members(config)) == of.seeds
         for metric in row.published:
             assert metric in {column.metric for column in of.columns}
     assert algorithm.batch_size % config.pack == 0
+
+
+def test_help_lists_all():
+    assert set(NAMES) == set(REPRODUCTIONS)
+
+
+def test_tables_measure_images_that_were_not_trained_on():
+    for name in ("mnist_parzen", "lucic"):
+        of = SUITES[name]
+        config = suite.config_of(of, of.rows[0], 1, 1000, (), False)
+        assert config.evaluation.split == "test" != config.data.split
 
 
 def test_the_networks_are_as_large_as_pacgans():
@@ -179,6 +194,12 @@ def test_a_quick_look_keeps_nothing(tiny):
         (["ring", "--config.zdim=4"], "did you mean z_dim?"),
         (["ring", "--config.batch_size=4"], "--config.batch_size: the table sets it"),
         (["ring", "--config.steps=4"], "--config.steps: the table sets it"),
+        (["mnist_parzen", "--config.model.generator.dropout=0.3"], "dropout: the table sets it"),
+        (["ring", "--config.model={}"], "--config.model: the table sets it"),
+        (
+            ["lucic", "--config.optimizer.discriminator.clip_weights=1.0"],
+            "clip_weights: the table sets it",
+        ),
         (["dirac", "--steps", "4"], "--steps: is of a table's rows"),
         (["dirac", "--config.steps=4"], "--config.steps=4: is of a table's rows"),
         (["--tables", "nowhere.md"], "--tables: nowhere.md cannot be read"),

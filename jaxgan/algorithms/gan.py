@@ -20,7 +20,7 @@ the generator's moving average. What the paper leaves open:
   how often it is right (`d_accuracy`), how varied its real and fake images are; and the norms of
   both players' gradients, whole and for each block of the network.
 * Sampling uses the averages of params and of stats, without train mode unless asked. Dropout is
-  part of both updates, in each pass anew, and not of sampling.
+  part of both updates, by masks of its own (simultaneous images differ in it), not of sampling.
 * Randomness: `fold_in(key, step)`, then `fold_in` of the update's number for its latents, of
   numbers above those for all else. No key is stored back.
 """
@@ -256,7 +256,7 @@ class GAN:
     ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
         """Of the parameters, against `opponent`, beside (stats afterwards, metrics)."""
         labels, key, z = part.get("label"), part["key"], part["z"]
-        generate = lambda z: self.generate(params, stats, z, labels, part["key"])  # noqa: E731
+        generate = lambda z: self.generate(params, stats, z, labels, key)  # noqa: E731
         fake, after = generate(z)
 
         def judge(images, stream):

@@ -211,16 +211,14 @@ def make_optimizer(
     clip_norm: float = 0.0,
     clip_value: float = 0.0,
     clip_weights: float = 0.0,
-    max_norm: float = 0.0,
     arguments: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformation:
     """optax's optimiser called `name`, with `arguments` beside the rates if it takes them.
 
-    Gradients are clipped before it, to `clip_value` each and then to the global norm `clip_norm`;
-    after it weights to `clip_weights`, and those of a unit to the norm `max_norm` (0: no). The
-    rates may be arrays, such as a schedule's values at a step: the optimiser may be made anew in
-    each step, for its state is the same as with numbers. Raises UserError for a name that does not
-    exist.
+    Gradients are clipped before it, to `clip_value` each and then to the global norm `clip_norm`,
+    and weights after it to `clip_weights` (0: no). The rates may be arrays, such as a schedule's
+    values at a step: the optimiser may be made anew in each step, for its state is the same as with
+    numbers. Raises UserError for a name that does not exist.
     """
     lookup(dict.fromkeys(OPTIMIZERS), name, "optimizer.name")
     make = getattr(optax, name)
@@ -234,32 +232,14 @@ def make_optimizer(
         chain.insert(0, optax.clip(clip_value))
     if clip_weights:
         chain.append(_clip_weights(clip_weights))
-    if max_norm:
-        chain.append(_bound_norms(max_norm))
     return chain[0] if len(chain) == 1 else optax.chain(*chain)
 
 
 def _clip_weights(largest: float) -> optax.GradientTransformation:
     # Arjovsky et al. 2017, algorithm 1: w <- clip(w, -c, c) after each update
-    return _projected(lambda w: jnp.clip(w, -largest, largest))
-
-
-def _bound_norms(largest: float) -> optax.GradientTransformation:
-    # Srivastava et al. 2014, section 5.1: the incoming weights of each unit, along the last axis of
-    # a kernel, are scaled down to a norm of c after each update; biases are not
-    def bound(w: Array) -> Array:
-        if w.ndim < 2:
-            return w
-        norm = jnp.sqrt(jnp.sum(jnp.square(w), range(w.ndim - 1), keepdims=True))
-        return w * jnp.minimum(1, largest / jnp.maximum(norm, jnp.finfo(w.dtype).tiny))
-
-    return _projected(bound)
-
-
-def _projected(project: Callable[[Array], Array]) -> optax.GradientTransformation:
     def update(updates, state, params):
-        moved = lambda u, w: project(w + u) - w  # noqa: E731
-        return jax.tree.map(moved, updates, params), state
+        clip = lambda u, w: jnp.clip(w + u, -largest, largest) - w  # noqa: E731
+        return jax.tree.map(clip, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 

@@ -97,7 +97,9 @@ def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
     seeds = list(range(arguments.seed, arguments.seed + count))
     rows = _chosen(suite, arguments.rows)
     of_all = count, steps, arguments.overrides, arguments.quick
-    _ = [of.config_of(suite, row, *of_all) for row in rows]  # mistakes come first
+    for row in rows:  # mistakes come first
+        for settings in [*row.search.values()] or [{}]:
+            of.config_of(suite, of.with_settings(row, settings), *of_all)
     found: dict[str, Any] = {}
     runs: dict[str, Path] = {}
     records = []
@@ -108,10 +110,11 @@ def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
         if code:
             return code
         chosen = next(iter(scores), next(iter(row.search), None))
-        settings = {**row.settings, **(row.search[chosen] if chosen else {})}
-        config = of.config_of(suite, row._replace(settings=settings), *of_all)
+        settings = row.search[chosen] if chosen else {}
+        config = of.config_of(suite, of.with_settings(row, settings), *of_all)
         config.seed = arguments.seed
-        folder = out / f"{of.slug(row.name)}_seeds{seeds[0]}to{seeds[-1]}"
+        number = f"_{[*row.search].index(chosen)}" if chosen else ""  # others may be best at longer
+        folder = out / f"{of.slug(row.name)}{number}_seeds{seeds[0]}to{seeds[-1]}"
         code = loop.train(config, folder)
         if code:
             return code
@@ -147,7 +150,7 @@ def _search(
     sign = next((each.values[metric] for each in METRICS.values() if metric in each.values), 0)
     for number, (name, settings) in enumerate(row.search.items()):
         print(f"\n{row.name}, searching: {name}", flush=True)
-        tried = row._replace(settings={**row.settings, **settings})
+        tried = of.with_settings(row, settings)
         config = of.config_of(suite, tried, 1, steps, overrides, False)
         config.seed = SEARCH_SEED
         folder = out / "search" / f"{of.slug(row.name)}_{number}"
@@ -174,11 +177,12 @@ def _sheet(suite: Any, runs: dict[str, Path], seeds: list[int], path: Path) -> N
     for name, run in runs.items():
         files = (run / "samples").glob("*.png")
         steps = sorted({file.stem.partition("_")[0] for file in files})
-        shown = [(step, endings[0]) for step in steps[:10]] if suite.over_time else []
+        steps = steps[::-1][:: -(-len(steps) // 10)][::-1]  # ten at most, the last one too
+        shown = [(step, endings[0]) for step in steps] if suite.over_time else []
         shown = shown or [(steps[-1], ending) for ending in endings]
         pictures[name] = [run / "samples" / f"{step}{ending}.png" for step, ending in shown]
     titles = [f"seed {seed}" for seed in seeds[:10]]
-    titles = [f"step {int(step):,}" for step in steps[:10]] if suite.over_time else titles
+    titles = [f"step {int(step):,}" for step in steps] if suite.over_time else titles
     of.sheet(pictures, titles, path)
 
 

@@ -101,9 +101,12 @@ class Embed(nn.Module):
         return jnp.take(embedding, labels, axis=0)
 
 
-def dropout(module: Any, x: Array, rate: float) -> Array:
+def dropout(module: Any, x: Float[Array, "..."], rate: float) -> Float[Array, "..."]:
     """Srivastava et al. 2014: an element is 0 with probability `rate`, or else divided by 1 - rate;
-    of a module that is applied with a key "dropout", and x itself without one."""
+    of a module that is applied with a key "dropout", and x itself without one. Raises UserError for
+    a rate that is none."""
+    if not 0 <= rate < 1:
+        raise UserError(f"model.*.dropout: {rate} is not between 0 and 1, without 1 itself")
     if not rate or not module.has_rng("dropout"):
         return x
     kept = lambda key, shape: jax.random.bernoulli(key, 1 - rate, shape)  # noqa: E731

@@ -114,7 +114,6 @@ class BatchNorm(nn.Module):
 
     momentum: float
     affine: bool = True
-    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *p d"], train: bool) -> Float[Array, "b *p d"]:
@@ -134,7 +133,7 @@ class BatchNorm(nn.Module):
                 for each, now in zip(running, (mean, var), strict=True):
                     each.value = self.momentum * each.value + (1 - self.momentum) * now
         on_x = lambda each: jnp.expand_dims(each, range(x.ndim - 1))  # noqa: E731
-        gain = jax.lax.rsqrt(var + self.epsilon)
+        gain = jax.lax.rsqrt(var + 1e-5)
         if not self.affine:
             return (wide - on_x(mean)) * on_x(gain)
         scale = self.param("scale", nn.initializers.ones, shape)

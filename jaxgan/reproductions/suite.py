@@ -41,10 +41,12 @@ class Row(NamedTuple):
     name: str
     settings: Mapping[str, Any] = {}  # by the config's keys, beside the suite's
     published: Mapping[str, Figure] = {}  # by metric, in the column's unit
-    search: Mapping[
-        str, Mapping[str, Any]
-    ] = {}  # settings by name, the best of which it is run with
+    search: Mapping[str, Mapping[str, Any]] = {}  # the best of these it is run with; by name
     cost: str = ""  # of a row that needs an accelerator, as planned
+
+
+def with_settings(row: Row, settings: Mapping[str, Any]) -> Row:
+    return row._replace(settings={**row.settings, **settings})
 
 
 class Suite(NamedTuple):
@@ -74,8 +76,10 @@ def config_of(
     if not folder.is_dir():
         raise UserError("reproduce: works in a clone of jaxgan, by the files in its configs/")
     settings = {**suite.settings, **row.settings}
+    taken = {*settings, *(key for tried in row.search.values() for key in tried)}
     for key in (each.partition("=")[0] for each in overrides):
-        if key in settings or key.partition(".")[0] in ("seed", "seeds", "steps", "sweep"):
+        within = any(f"{key}.".startswith(f"{t}.") or f"{t}.".startswith(f"{key}.") for t in taken)
+        if within or key.partition(".")[0] in ("seed", "seeds", "steps", "sweep"):
             raise UserError(
                 f"--config.{key}: the table sets it; --seed, --seeds and --steps are given apart"
             )
@@ -202,6 +206,8 @@ def table(suite: Suite, records: Iterable[Mapping[str, Any]]) -> list[list[str]]
     for row in suite.rows:
         found = last.get(row.name)
         line = [row.name, str(len(found["seeds"])), f"{found['steps']:,}"] if found else []
+        if found and found.get("skipped"):
+            line[2] += f" ({found['skipped']:,} skipped by some)"
         if found and found.get("searched"):
             line[0] += f" ({next(iter(found['searched']))})"
         line = line or [row.name, "", f"not run here{row.cost and f'; {row.cost}'}"]
