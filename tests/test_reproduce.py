@@ -171,7 +171,8 @@ def test_the_best_of_a_rows_settings_is_trained(tiny, monkeypatch, capsys):
     assert kept["searched"] == pytest.approx(scores)
     best = min(scores, key=scores.get)
     assert next(iter(kept["searched"])) == best
-    config = json.loads((runs / "gan_seeds0to1" / "config.json").read_text())
+    number = list(search).index(best)
+    config = json.loads((runs / f"gan_{number}_seeds0to1" / "config.json").read_text())
     assert config["z_dim"] == search[best]["z_dim"] and config["penalties"] == {"r1": 1.0}
     assert f"GAN ({best})" in told
 
