@@ -45,7 +45,7 @@ LARGE = {
         100_000,
         10_000,
         " The paper's is of 5,000 samples against 10,000 test images; with 50,000 of each "
-        "Mimicry's code has 16.77. Both players have the width of 128 that its discriminator has.",
+        "Mimicry's code has 16.77. Its generator's batches have 128, ours 64.",
     ),
     "r3gan_cifar10": _suite(
         "r3gan_cifar10",
