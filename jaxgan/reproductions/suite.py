@@ -9,6 +9,7 @@ import json
 import math
 import shlex
 import subprocess
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -315,7 +316,7 @@ def sheet(pictures: Mapping[str, Sequence[Path]], titles: Sequence[str], path: P
     canvas = Canvas(figsize=(1.8 * columns + 0.6, 1.9 * rows), layout="constrained")
     grid = canvas.subplots(rows, columns, squeeze=False)
     for line, (name, files) in zip(grid, pictures.items(), strict=True):
-        line[0].set_ylabel(name, fontsize=8)
+        line[0].set_ylabel(textwrap.fill(name, 20), fontsize=8)
         for axes, file in zip(line, files, strict=False):
             axes.imshow(imread(file), cmap="gray")
         for axes in line:
