@@ -145,9 +145,11 @@ def _search(
     from jaxgan.metrics import METRICS
     from jaxgan.reproductions import suite as of
 
-    metric = suite.columns[0].metric
     scores: dict[str, float] = {}
-    sign = next((each.values[metric] for each in METRICS.values() if metric in each.values), 0)
+    if not row.search:
+        return 0, scores
+    metric = suite.columns[0].metric
+    sign = next(each.values[metric] for each in METRICS.values() if metric in each.values)
     for number, (name, settings) in enumerate(row.search.items()):
         print(f"\n{row.name}, searching: {name}", flush=True)
         tried = of.with_settings(row, settings)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxgan.errors import UserError
 from jaxgan.models.heads import Head, Logits, Outputs
 from jaxgan.models.layers import Conv, Dense, Embed, block
-from jaxgan.models.norms import BatchNorm, Condition
+from jaxgan.models.norms import BatchNorm, Condition, modulate
 from jaxgan.models.resnet import (
     POOLINGS,
     DownBlock,
@@ -128,5 +128,4 @@ class Modulated(nn.Module):
             Dense(x.shape[-1], False, init, self.weight_norm, name=name)(given)
             for name in ("gain", "bias")
         )
-        gain, bias = (each.astype(jnp.float32)[:, None, None] for each in (gain, bias))
-        return (BatchNorm(0.9, affine=False)(x, train) * (1 + gain) + bias).astype(x.dtype)
+        return modulate(BatchNorm(0.9, affine=False)(x, train), gain, bias).astype(x.dtype)

@@ -153,7 +153,7 @@ class LabelModulation(nn.Module):
             jnp.take(self.param(name, nn.initializers.zeros, shape), labels, axis=0)
             for name in ("gain", "bias")
         )
-        return _modulate(x, gain, bias)
+        return modulate(x, gain, bias)
 
 
 class SelfModulation(nn.Module):
@@ -168,10 +168,10 @@ class SelfModulation(nn.Module):
             Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name=name)(hidden)
             for name in ("gain", "bias")
         )
-        return _modulate(x, gain, bias)
+        return modulate(x, gain, bias)
 
 
-def _modulate(x: Array, gain: Float[Array, "b d"], bias: Float[Array, "b d"]) -> Array:
+def modulate(x: Array, gain: Float[Array, "b d"], bias: Float[Array, "b d"]) -> Array:
     """`gain` is the difference from 1."""
     gain, bias = (
         each.astype(jnp.float32).reshape(x.shape[0], *(1,) * (x.ndim - 2), -1)
