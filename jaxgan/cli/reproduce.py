@@ -105,8 +105,9 @@ def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
     records = []
     for row in rows:
         print(f"\n{row.name}{row.cost and f': {row.cost}'}", flush=True)
-        search = {} if arguments.quick else row.search
-        code, scores = _search(suite, row._replace(search=search), steps, out, arguments.overrides)
+        code, scores = 0, dict[str, float]()
+        if row.search and not arguments.quick:
+            code, scores = _search(suite, row, steps, out, arguments.overrides)
         if code:
             return code
         chosen = next(iter(scores), next(iter(row.search), None))
@@ -146,8 +147,6 @@ def _search(
     from jaxgan.reproductions import suite as of
 
     scores: dict[str, float] = {}
-    if not row.search:
-        return 0, scores
     metric = suite.columns[0].metric
     sign = next(each.values[metric] for each in METRICS.values() if metric in each.values)
     for number, (name, settings) in enumerate(row.search.items()):

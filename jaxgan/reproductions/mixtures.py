@@ -24,7 +24,6 @@ COLUMNS = (
 )
 
 SETTINGS: dict[str, Any] = {
-    "model.generator.momentum": 0.95,
     "steps_per_call": 500,
     "log_every": 2_500,
     "sample_every": 10_000,
@@ -82,7 +81,7 @@ def _r3gan(gamma: float) -> dict[str, Any]:
 RING = Suite(
     summary="eight Gaussians on a circle: PacGAN's Table 1 (Lin et al. 2018)",
     config="pacgan_ring",
-    settings=SETTINGS,
+    settings={**SETTINGS, "model.generator.momentum": 0.95},
     rows=(
         Row("GAN", ALONE, _published((6.3, 0.5), (98.2, 0.2), (0.45, 0.09))),
         Row("PacGAN2", _packed(2), _published((7.9, 0.1), (95.6, 2.0), (0.07, 0.03))),
@@ -102,7 +101,7 @@ RING = Suite(
 
 GRID = RING._replace(
     summary="25 Gaussians on a grid: PacGAN's Table 1 (Lin et al. 2018)",
-    settings={**SETTINGS, "data.name": "grid"},
+    settings={**RING.settings, "data.name": "grid"},
     rows=(
         Row("GAN", ALONE, _published((17.3, 0.8), (94.8, 0.7), (0.70, 0.07))),
         Row("PacGAN2", _packed(2), _published((23.8, 0.7), (91.3, 0.8), (0.13, 0.04))),
@@ -118,10 +117,7 @@ _NOTEBOOK = {"optimizer.discriminator.learning_rate": 1e-4, "updates": "simultan
 UNROLLED_RING = RING._replace(
     summary="eight Gaussians over time: the figure of unrolled GANs (Metz et al. 2017)",
     config="unrolled_ring",
-    settings={
-        **{key: value for key, value in SETTINGS.items() if not key.startswith("model.")},
-        "sample_every": 5_000,
-    },
+    settings={**SETTINGS, "sample_every": 5_000},
     rows=(
         Row("GAN", {**_NOTEBOOK, "unrolled_steps": 0}),
         Row("unrolled GAN, 5", {**_NOTEBOOK, "unrolled_steps": 5}),

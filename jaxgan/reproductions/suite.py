@@ -79,7 +79,8 @@ def config_of(
     settings = {**suite.settings, **row.settings}
     taken = {*settings, *(key for tried in row.search.values() for key in tried)}
     for key in (each.partition("=")[0] for each in overrides):
-        within = any(f"{key}.".startswith(f"{t}.") or f"{t}.".startswith(f"{key}.") for t in taken)
+        dotted = [f"{each}." for each in taken]
+        within = any(f"{key}.".startswith(each) or each.startswith(f"{key}.") for each in dotted)
         if within or key.partition(".")[0] in ("seed", "seeds", "steps", "sweep"):
             raise UserError(
                 f"--config.{key}: the table sets it; --seed, --seeds and --steps are given apart"
@@ -149,23 +150,21 @@ def record(
     command += "".join(f" {shlex.quote(f'--config.{each}')}" for each in overrides)
     last = {metric: values[-1] for metric, values in found.values.items()}
     finite = lambda x: float(x) if math.isfinite(x) else None  # noqa: E731
-    return {
+    line = {
         "reproduction": name,
         "row": row.name,
         "steps": found.steps[-1],
         "seeds": list(seeds),
         "values": {metric: [*map(finite, values)] for metric, values in last.items()},
         "skipped": found.skipped,
-        **(
-            {"searched": {key: finite(value) for key, value in searched.items()}}
-            if searched
-            else {}
-        ),
         "command": command,
         "commit": _commit(),
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
     }
+    if searched:
+        line["searched"] = {key: finite(value) for key, value in searched.items()}
+    return line
 
 
 def _commit() -> str:
