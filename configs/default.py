@@ -25,6 +25,15 @@ def get_config() -> ConfigDict:
     config.conditional = False  # give the data set's labels to both networks
     config.algorithm = "gan"  # jaxgan/algorithms/NAME.py
     config.unrolled_steps = 0  # of the discriminator that algorithm "unrolled" looks ahead
+    config.vae = ConfigDict()  # of the algorithms vae and vaegan
+    # Of an image's numbers as black or white, drawn by their brightness; as real numbers; as one
+    # of 256 levels. See jaxgan/likelihoods.py.
+    config.vae.likelihood = "bernoulli"  # bernoulli, gaussian or logistic
+    config.vae.bound = "elbo"  # or iwae, the importance-weighted one
+    config.vae.samples = 1  # latents of an image in an update
+    config.vae.beta = 1.0  # weight of the divergence from the prior, elbo's
+    config.vae.gamma = 0.001  # vaegan: weight of the reconstruction in the generator's loss
+    config.vae.layer = ""  # vaegan: the discriminator's layer that it is measured in, as Conv_1
     config.loss = "nonsaturating"  # see LOSSES in jaxgan/losses.py
     config.label_smoothing = 0.0  # the target of real images is 1 less this
     # NAME = weight, or {"weight": w, "every": n}: in each n-th update, n times as strong (lazily);
@@ -67,12 +76,14 @@ def get_config() -> ConfigDict:
     config.model.name = "dcgan"  # jaxgan/models/NAME.py
     config.model.generator = ConfigDict()  # fields of its Generator
     config.model.discriminator = ConfigDict()  # fields of its Discriminator
+    config.model.encoder = ConfigDict()  # fields of its Encoder, where the algorithm has one
 
     config.optimizer = ConfigDict()
     for player in ("generator", "discriminator"):
         config.optimizer[player] = ConfigDict()
         # 26 of optax's, see OPTIMIZERS in player.py. Not all have b1 and b2, as adagrad has none of
         # them and sgd no b2; rmsprop has b1 for momentum and b2 for decay.
+        # An encoder has the generator's settings.
         config.optimizer[player].name = "adam"  # adamw, rmsprop, sgd, lion ...
         config.optimizer[player].learning_rate = 2e-4
         config.optimizer[player].b1 = 0.5  # decay of the mean of gradients; sgd: momentum

@@ -1,6 +1,6 @@
 """From a resolved config to the algorithm that trains: names become functions and networks.
 
-Also here: which settings make no sense together, and why.
+An algorithm's `make` tells by the names of its arguments which parts of the config it takes.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -25,16 +25,19 @@ from jaxgan.algorithms import player
 from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
 from jaxgan.config import flatten, with_values
+from jaxgan.contradictions import check
 from jaxgan.errors import UserError, lookup
+from jaxgan.likelihoods import LIKELIHOODS, Likelihood
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
 from jaxgan.models.choices import CHOICES
 from jaxgan.penalties import GENERATOR_PENALTIES, PENALTIES
-from jaxgan.rules import EARLIER
+from jaxgan.rules import PLAYERS
 
 # Modules of the two packages that are no model and no algorithm.
 _SHARED = {"choices", "conditions", "heads", "layers", "norms"}
 _SHARED |= {"latents", "player", "terms", "view"}
 
+ROLES = ("generator", "encoder", "discriminator")
 LARGEST = 2**16  # of what a network's field may be: features, blocks
 
 
@@ -47,38 +50,77 @@ def build(config: ConfigDict, values: Mapping[str, Any] | None = None) -> Any:
     if values:
         config = with_values(config, {key: _held(value) for key, value in values.items()})
     model = _module(jaxgan.models, config.model.name, "model.name")
-    algorithm = _module(jaxgan.algorithms, config.algorithm, "algorithm")
-    shape, num_classes = tuple(config.derived.image_shape), config.derived.num_classes
-    generator = _network(
-        model.Generator, config, "generator", image_shape=shape, num_classes=num_classes
-    )
-    discriminator = _network(model.Discriminator, config, "discriminator", num_classes=num_classes)
-    optimizers = [_optimizer(config, role) for role in ("generator", "discriminator")]
-    _check(config, discriminator)
-    unrolled = {"unrolled_steps": config.unrolled_steps} if config.algorithm == "unrolled" else {}
-    return algorithm.make(
-        generator=generator,
-        discriminator=discriminator,
-        generator_optimizer=optimizers[0],
-        discriminator_optimizer=optimizers[1],
-        loss=_loss(config),
-        n_critic=config.n_critic,
-        batch_size=config.batch_size,
-        z_dim=config.z_dim,
-        num_classes=num_classes,
-        ema_halflife=scalar(config, config.ema.halflife_kimg, times=1000.0),
-        ema_rampup=float(config.ema.rampup),
-        penalties=_penalties(config, "penalties", PENALTIES),
-        generator_penalties=_penalties(config, "generator_penalties", GENERATOR_PENALTIES),
-        classes=_classes(config, discriminator),
-        view=View(_augmentation(config), scalar(config, config.instance_noise), config.pack),
-        latent=config.latent,
-        accumulate=config.accumulate,
-        top_k=scalar(config, config.top_k),
-        simultaneous=config.updates == "simultaneous",
-        dtype=jnp.dtype(config.precision),
-        **unrolled,
-    )
+    make = _module(jaxgan.algorithms, config.algorithm, "algorithm").make
+    taken = inspect.signature(make).parameters
+    networks = _networks(config, model, taken)
+    optimizers = {role: _optimizer(config, role) for role in PLAYERS}
+    penalties = _penalties(config, "penalties", PENALTIES)
+    augmentation = _augmentation(config)
+    check(config, networks.get("discriminator"), taken, {each.name for each in penalties})
+    arguments: dict[str, Callable[[], Any]] = {
+        "generator_optimizer": lambda: optimizers["generator"],
+        "discriminator_optimizer": lambda: optimizers["discriminator"],
+        "loss": lambda: _loss(config),
+        "n_critic": lambda: config.n_critic,
+        "batch_size": lambda: config.batch_size,
+        "z_dim": lambda: config.z_dim,
+        "num_classes": lambda: config.derived.num_classes,
+        "ema_halflife": lambda: scalar(config, config.ema.halflife_kimg, times=1000.0),
+        "ema_rampup": lambda: float(config.ema.rampup),
+        "penalties": lambda: penalties,
+        "generator_penalties": lambda: _penalties(
+            config, "generator_penalties", GENERATOR_PENALTIES
+        ),
+        "classes": lambda: _classes(config, networks["discriminator"]),
+        "view": lambda: View(augmentation, scalar(config, config.instance_noise), config.pack),
+        "latent": lambda: config.latent,
+        "accumulate": lambda: config.accumulate,
+        "top_k": lambda: scalar(config, config.top_k),
+        "simultaneous": lambda: config.updates == "simultaneous",
+        "dtype": lambda: jnp.dtype(config.precision),
+        "unrolled_steps": lambda: config.unrolled_steps,
+        "likelihood": lambda: _likelihood(config),
+        "bound": lambda: config.vae.bound,
+        "samples": lambda: config.vae.samples,
+        "beta": lambda: scalar(config, config.vae.beta),
+        "gamma": lambda: scalar(config, config.vae.gamma),
+        "layer": lambda: config.vae.layer,
+    }
+    return make(**networks, **{name: arguments[name]() for name in arguments if name in taken})
+
+
+def _networks(
+    config: ConfigDict, model: ModuleType, taken: Collection[str]
+) -> dict[str, nn.Module]:
+    """An algorithm's networks, by their roles. Raises UserError for one that the model lacks."""
+    *sides, channels = config.derived.image_shape
+    roles, decodes = [role for role in ROLES if role in taken], "likelihood" in taken
+    outputs = _likelihood(config).outputs if decodes else 1
+    derived = {
+        "generator": {
+            "image_shape": (*sides, channels * outputs),
+            **({"output": "linear"} if decodes else {}),
+        },
+        "encoder": {"z_dim": config.z_dim},
+        "discriminator": {},
+    }
+    networks = {}
+    for role in roles:
+        network = getattr(model, role.capitalize(), nn.Module)
+        fields = {field.name for field in dataclasses.fields(network)}
+        if not fields >= derived[role].keys():
+            lacks = "encoder" if role == "encoder" else "generator that can be a decoder"
+            raise UserError(
+                f"model.name: {config.model.name} has no {lacks}, which the algorithm "
+                f"{config.algorithm} needs; mlp and dcgan have one"
+            )
+        classes = {"num_classes": config.derived.num_classes}
+        networks[role] = _network(network, config, role, **classes, **derived[role])
+    return networks
+
+
+def _likelihood(config: ConfigDict) -> Likelihood:
+    return lookup(LIKELIHOODS, config.vae.likelihood, "vae.likelihood")
 
 
 def _held(value: Any) -> schedules.Schedule:
@@ -212,171 +254,3 @@ def _augmentation(config: ConfigDict) -> Augmentation | None:
     transform = None if settings.policy == "apa" else augment.make(settings.policy)
     p = scalar(config, settings.p)
     return Augmentation(transform, p, float(settings.target), float(settings.kimg))
-
-
-# --------------------------------------------------------------------------------------------------
-# What makes no sense together
-
-
-def _check(config: ConfigDict, discriminator: nn.Module) -> None:
-    """Raises UserError for the first pair of settings that do not go together."""
-    for wrong, text in _contradictions(config, discriminator):
-        if wrong:
-            raise UserError(text)
-
-
-def _contradictions(config: ConfigDict, discriminator: nn.Module) -> list[tuple[bool, str]]:
-    loss = lookup(LOSSES, config.loss, "loss")
-    conditioning = getattr(discriminator, "conditioning", "")
-    classifies = conditioning in CLASS_LOSSES
-    augment_, optimizer = config.augment, config.optimizer.discriminator
-    known = player.arguments_of(optimizer.name)
-    images = len(config.derived.image_shape) > 1
-    group = config.accumulate * config.pack
-    many = config.seeds > 1 or bool(config.sweep)
-    return [
-        (
-            classifies and not config.conditional,
-            f"model.discriminator.conditioning: {conditioning!r} classifies images, and there are "
-            f"no classes; set conditional=True",
-        ),
-        (
-            config.batch_size % group > 0,
-            f"batch_size: {config.batch_size} is not a multiple of accumulate x pack = {group}",
-        ),
-        (
-            config.pack > 1 and config.conditional,
-            "pack: images that are judged together would have labels of their own; set "
-            "conditional=False or pack=1",
-        ),
-        (
-            config.parallel.mode == "replica" and config.parallel.fsdp > 1,
-            "parallel.fsdp: in a replica the state is whole; set parallel.mode=spmd",
-        ),
-        (
-            many and (config.parallel.mode == "replica" or config.parallel.fsdp > 1),
-            "seeds: the devices share the seeds; set parallel.mode=spmd and parallel.fsdp=1, or "
-            "train one seed",
-        ),
-        (
-            config.parallel.mode != "replica" and config.parallel.synchronise,
-            f"parallel.synchronise: in mode {config.parallel.mode} BatchNorm is over the whole "
-            f"batch already; leave it False",
-        ),
-        (
-            config.updates == "simultaneous" and config.n_critic > 1,
-            f"updates: simultaneous ones are one of each player, and n_critic is {config.n_critic}",
-        ),
-        (
-            config.unrolled_steps > 0 and config.algorithm != "unrolled",
-            f"unrolled_steps: the algorithm {config.algorithm} does not unroll; set "
-            f"algorithm=unrolled",
-        ),
-        (
-            config.unrolled_steps > 0
-            and not optimizer.arguments.get("eps_root", known.get("eps_root", 1.0)),
-            f"optimizer.discriminator.arguments.eps_root: unrolling differentiates the square root "
-            f"in {optimizer.name}, which has no slope at 0; set it to 1e-16, say",
-        ),
-        *_of_minibatches(config, loss, conditioning),
-        *_of_augmentation(config, loss, augment_, images),
-        *_of_classes(config, conditioning),
-        *_of_penalties(config, loss, discriminator, images),
-    ]
-
-
-def _of_minibatches(config: ConfigDict, loss: Loss, conditioning: str) -> list:
-    coupled = [config.loss] if loss.couples else []
-    if conditioning in CLASS_LOSSES and CLASS_LOSSES[conditioning].couples:
-        coupled.append(conditioning)
-    whole = {
-        "top_k": config.top_k != 1,
-        "unrolled_steps": config.unrolled_steps > 0,
-        "penalties.dragan": "dragan" in _active(config),
-    }
-    undivided = coupled + [name for name, there in whole.items() if there]
-    return [
-        (
-            config.accumulate > 1 and bool(undivided),
-            f"accumulate: parts of a minibatch are no minibatch to {', '.join(undivided)}, where "
-            f"what an image counts depends on the others; set accumulate=1",
-        ),
-        (
-            config.top_k != 1 and bool(coupled),
-            f"top_k: to {', '.join(coupled)} the images that are left out would still count, by "
-            f"what the others are compared with; set top_k=1",
-        ),
-    ]
-
-
-def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> list:
-    used, relative = settings.policy != "none", loss.boundary is None
-    _augmentation(config)  # names first
-    idle = not isinstance(settings.p, ConfigDict) and settings.p == 0 and settings.target == 0
-    return [
-        (
-            used and settings.policy != "apa" and not images,
-            f"augment.policy: {settings.policy!r} changes images, and these data are points",
-        ),
-        (
-            used and idle,
-            f"augment.p: with 0, and no augment.target, {settings.policy} does nothing",
-        ),
-        (
-            settings.target > 0 and isinstance(settings.p, ConfigDict),
-            "augment.p: a schedule sets it, and augment.target adapts it; leave one of them",
-        ),
-        (
-            not used and settings.target > 0,
-            "augment.target: there is nothing to adapt while augment.policy is none",
-        ),
-        (
-            settings.kimg != EARLIER["augment"]["kimg"] and settings.target == 0,
-            "augment.kimg: it is how fast augment.target adapts p, and there is no target",
-        ),
-        (
-            settings.target > 0 and relative,
-            f"augment.target: the sign of a logit means nothing to the loss {config.loss}; give "
-            f"augment.p a number or a schedule",
-        ),
-    ]
-
-
-def _of_classes(config: ConfigDict, conditioning: str) -> list:
-    rates = ("discriminator_weight", "generator_weight")
-    users = {name: (*rates, *loss.settings) for name, loss in CLASS_LOSSES.items()}
-    return [
-        (
-            config.class_loss[name] != usual and name not in users.get(conditioning, ()),
-            f"class_loss.{name}: model.discriminator.conditioning={conditioning} has no use for "
-            f"it; leave it at {usual}, or take one of "
-            f"{', '.join(user for user in users if name in users[user])}",
-        )
-        for name, usual in EARLIER["class_loss"].items()
-    ]
-
-
-def _active(config: ConfigDict) -> set[str]:
-    return {each.name for each in _penalties(config, "penalties", PENALTIES)}
-
-
-def _of_penalties(config, loss: Loss, discriminator: nn.Module, images: bool) -> list:
-    active = _active(config)
-    moves = [name for name in ("cr", "bcr") if name in active]
-    return [
-        (
-            bool(moves) and not images,
-            f"penalties.{''.join(moves[:1])}: it shifts and flips images, and these are points",
-        ),
-        (
-            "lecam" in active and loss.uses_real,
-            f"penalties.lecam: it ties logits to values, and the loss {config.loss} leaves all of "
-            f"them free to move together",
-        ),
-        (
-            "wgan_gp" in active and getattr(discriminator, "norm", "") == "batch",
-            "penalties.wgan_gp: it bounds the gradient by each image, and with "
-            "model.discriminator.norm=batch a logit depends on all (Gulrajani et al. 2017, section "
-            "4); take layer or none",
-        ),
-    ]

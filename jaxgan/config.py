@@ -13,7 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxgan.errors import UserError
-from jaxgan.rules import COUNT, EARLIER, HARMLESS, OPEN, PENALTIES, RULES, WEIGHT
+from jaxgan.rules import COUNT, EARLIER, HARMLESS, NETWORKS, OPEN, PENALTIES, RULES, WEIGHT
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -281,7 +281,7 @@ def tiny(config: ConfigDict) -> ConfigDict:
     small.log_every = small.sample_every = small.checkpoint_every = 2
     small.evaluate_every, small.evaluation.samples = 4, 128
     small.accumulate = min(small.accumulate, 2)
-    for network in (small.model.generator, small.model.discriminator):
+    for network in (small.model[role] for role in NETWORKS):
         if "width" in network:
             network.width = 4
         for field, size in (("features", 8), ("widths", 8), ("cardinalities", 2)):

@@ -227,8 +227,9 @@ class Trial:
         name = f"samples of seed {seed}"
         fake = self._examiner.samples(drawn, self.samples, self.judge.needs, name, stopped)
         generate = sampler.generator(state, seed) if "generate" in self.judge.needs else None
-        z_dim = sampler.algorithm.z_dim
-        return self._measure(fake._replace(labels=labels), seed, generate=generate, z_dim=z_dim)
+        bounds = sampler.bounds(state) if "bounds" in self.judge.needs else None
+        of_model = {"generate": generate, "bounds": bounds, "z_dim": sampler.algorithm.z_dim}
+        return self._measure(fake._replace(labels=labels), seed, **of_model)
 
     def of_images(
         self, examples: Examples, name: str, labelled: bool, keep: bool = True
@@ -273,7 +274,7 @@ class Trial:
         scene = Scene(key, *of_data, **generator)
         values: dict[str, Any] = {}
         for name in judge.metrics:
-            if generator or not METRICS[name].needs & {"generate", "training"}:
+            if generator or not METRICS[name].needs & {"generate", "bounds", "training"}:
                 found = METRICS[name].measure(self.real, fake, scene)
                 values |= jax.block_until_ready(found)
         return {judge.called(name): value for name, value in values.items()}

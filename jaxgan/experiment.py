@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 import jaxgan
 from jaxgan import data, parallel, schedules, seeds, writer
 from jaxgan import workdir as folders
+from jaxgan.algorithms import player
 from jaxgan.assembly import build, scalar
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import differences, resolve, swept, validate, with_earlier, with_values
@@ -86,7 +87,7 @@ def way(config: ConfigDict, algorithm: Any) -> str:
     if config.parallel.seeds != "auto":
         return config.parallel.seeds
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    params = jax.tree.leaves((state.generator.params, state.discriminator.params))
+    params = jax.tree.leaves([each.params for each in player.players(state).values()])
     convolves = any(x.ndim > 3 for x in params)
     # On CPU one member's state should stay in the cache, where it does not matter how small it is.
     large = jax.default_backend() == "cpu" and sum(x.size for x in params) > SMALL
@@ -131,6 +132,8 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
     """What is trained, on what: four lines, and one where learning ends before the steps do."""
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
     count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+    networks = player.players(state).items()
+    first, *others = (f"{role} {count(each.params):,}" for role, each in networks)
     device = mesh.devices.flat[0]
     shape = " x ".join(map(str, config.derived.image_shape))
     classes = f", {config.derived.num_classes} classes" if config.conditional else ""
@@ -151,8 +154,7 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
     return (
         f"jaxgan {jaxgan.__version__} on {mesh.size} x {device.device_kind} ({device.platform})\n"
         f"data: {config.data.name} {config.data.split}, {number} {shape}{classes}{made}\n"
-        f"model: {config.model.name}, generator {count(state.generator.params):,} parameters, "
-        f"discriminator {count(state.discriminator.params):,}\n"
+        f"model: {config.model.name}, {', '.join([f'{first} parameters', *others])}\n"
         f"training: {config.steps:,} steps of {config.derived.images_per_step} images{epochs}"
         f"{several}{warning}"
     )

@@ -22,9 +22,9 @@ class Nonfinite(NamedTuple):
 
 
 # A step's quantities in the order in which it computes them; penalties come after d_loss.
-FORWARD = ("real_logit", "fake_logit", "d_loss")
-LATER = ("d_gradient_norm", "g_loss", "g_gradient_norm")
-PLAYERS = {"d": "discriminator", "g": "generator"}
+FORWARD = ("real_logit", "fake_logit", "d_loss", "reconstruction", "kl", "loss")
+LATER = ("d_gradient_norm", "g_loss", "e_gradient_norm", "g_gradient_norm")
+PLAYERS = {"d": "discriminator", "e": "encoder", "g": "generator"}
 
 
 def first_nonfinite(metrics: Mapping[str, Float[np.ndarray, " s"]]) -> Nonfinite | None:

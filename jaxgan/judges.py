@@ -201,11 +201,12 @@ class Asked:
     weights: str = ""  # these and the following: see networks.load
     sha256: str = ""
     resize: str = ""
+    encodes: bool = False  # does the algorithm have bounds?
     training: bool = False  # compare the images of the section's own split, too
     prefix: str = "--"  # of keys in errors
 
 
-def asked_by(config: Any) -> Asked:
+def asked_by(config: Any, algorithm: Any = None) -> Asked:
     """What evaluations in training are to tell."""
     wanted = config.evaluation
     return Asked(
@@ -218,6 +219,7 @@ def asked_by(config: Any) -> Asked:
         weights=wanted.weights,
         sha256=wanted.sha256,
         resize=wanted.resize,
+        encodes=hasattr(algorithm, "bounds"),
         training=bool(wanted.split),
         prefix="evaluation.",
     )
@@ -255,9 +257,9 @@ def _usual(reference: Examples, labelled: bool) -> tuple[str, ...]:
     return tuple(names)
 
 
-def plan_of(config: Any) -> Judge:
+def plan_of(config: Any, algorithm: Any) -> Judge:
     """That of evaluations in training."""
-    return plan(config.data.to_dict(), asked_by(config))
+    return plan(config.data.to_dict(), asked_by(config, algorithm))
 
 
 def equip(judge: Judge, section: Mapping[str, Any], asked: Asked) -> Judge:
@@ -365,6 +367,8 @@ def _reason_against(name: str, judge: Judge, asked: Asked) -> str:
         return f"is of classes, and {set_name} has none"
     if "labels" in needs and not asked.labelled:
         return "is of classes, and the samples are of none"
+    if "bounds" in needs and not asked.encodes:
+        return "is of an autoencoder (algorithm=vae)"
     if "generate" in needs and not asked.latent:
         return "is of a generator, not of images"
     if "generate" in needs and asked.latent != "normal":

@@ -54,7 +54,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
             told = summary, costs(config, algorithm, dataset, mesh)
             print(json.dumps(config.to_dict(), indent=2), *told, sep="\n")
             return 0
-        judge = judges.plan_of(config) if config.evaluate_every else None
+        judge = judges.plan_of(config, algorithm) if config.evaluate_every else None
         kept = config.keep_checkpoints, parallel.of_first
         with (
             experiment.joined(workdir, config) as (mirror, changed),
@@ -297,7 +297,7 @@ class _Training:
         if found.first:
             earlier = f", after {self.attempts} skipped steps" if skips and self.attempts else ""
             whose = f"{self.run.names[found.member]}: " if len(self.run.names) > 1 else ""
-            at = step - len(metrics["d_loss"]) + 1 + found.first.position
+            at = step - len(next(iter(metrics.values()))) + 1 + found.first.position
             broken = _Broken(at, f"{whose}{found.first.what}{earlier}", found.member)
             if skips:
                 self.attempts += found.faults

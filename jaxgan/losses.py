@@ -32,6 +32,14 @@ class Loss(NamedTuple):
     smooth: Callable[[Logits, Logits, float], Logits] | None = None
 
 
+def accuracy(loss: Loss, real: Logits, fake: Logits) -> Float[Array, ""]:
+    """The share of the logits that lie on their side of the loss's boundary; without one, of the
+    pairs in which the real image's is larger."""
+    if loss.boundary is None:
+        return jnp.mean(real > fake)
+    return (jnp.mean(real > loss.boundary) + jnp.mean(fake <= loss.boundary)) / 2
+
+
 def minimax_discriminator(real: Logits, fake: Logits, smoothing: float = 0.0) -> Logits:
     # Goodfellow et al. 2014, equation 1, negated: -log s(D(x)) - log(1 - s(D(G(z)))); the target of
     # real images is 1 - smoothing (one-sided label smoothing, Salimans et al. 2016, section 3.4)

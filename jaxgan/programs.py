@@ -347,7 +347,7 @@ def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
 
     k = algorithm.n_critic
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    batch = {"image": shape(*algorithm.generator.image_shape)}
+    batch = {"image": shape(*algorithm.image_shape)}
     if algorithm.num_classes:
         batch["label"] = shape(dtype=jnp.int32)
     batches = jax.tree.map(

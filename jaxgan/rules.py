@@ -52,6 +52,7 @@ class Rule(NamedTuple):
 
 
 PLAYERS = ("generator", "discriminator")
+NETWORKS = (*PLAYERS, "encoder")
 EVALUATION = ("metrics", "split", "features", "weights", "sha256", "resize")  # texts
 COUNT = Rule(int, 1, 2**31 - 1)
 COUNT_OR_ZERO = Rule(int, 0, 2**31 - 1)
@@ -78,6 +79,11 @@ RULES: dict[str, Rule] = {
     "instance_noise": WEIGHT,
     "top_k": Rule(float, 0.01, 1, scheduled=True),
     "unrolled_steps": Rule(int, 0, 100),
+    "vae.likelihood": TEXT,
+    "vae.bound": Rule(str, among=("elbo", "iwae")),
+    "vae.samples": Rule(int, 1, 10_000),
+    **dict.fromkeys(("vae.beta", "vae.gamma"), WEIGHT),
+    "vae.layer": TEXT,
     "class_loss.discriminator_weight": WEIGHT,
     "class_loss.generator_weight": WEIGHT,
     "class_loss.temperature": Rule(float, 0.01),
@@ -126,7 +132,7 @@ PENALTIES = ("penalties", "generator_penalties")
 OPEN = (
     "sweep",
     *PENALTIES,
-    *(f"model.{player}" for player in PLAYERS),
+    *(f"model.{role}" for role in NETWORKS),
     *(f"optimizer.{player}.arguments" for player in PLAYERS),
 )
 
@@ -140,6 +146,9 @@ EARLIER: dict[str, Any] = {
     "instance_noise": 0.0,
     "top_k": 1.0,
     "unrolled_steps": 0,
+    "vae": {"likelihood": "bernoulli", "bound": "elbo", "samples": 1, "beta": 1.0}
+    | {"gamma": 0.001, "layer": ""},
+    "model": {"encoder": {}},
     "class_loss": {"margin": 0.98}
     | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),
     "generator_penalties": {},

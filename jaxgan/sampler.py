@@ -4,7 +4,8 @@ They are drawn 64 at a time from a key of their own, however many devices share 
 same seed gives the same pixels, up to rounding.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -51,6 +52,8 @@ class Sampler:
 
         self._draw = jax.jit(draw_chunks, out_shardings=parallel.split(mesh, 0))
         self._stand = jax.jit(stand)
+        if hasattr(algorithm, "bounds"):
+            self._bounds = jax.jit(algorithm.bounds, static_argnames="samples")
 
     def draw(self, state: PyTree, labels: np.ndarray, count: int, seed: int) -> Iterator[Array]:
         """Batches of uint8 images (or float32 points), `count` or more, of the labels in turn.
@@ -75,6 +78,10 @@ class Sampler:
         if self.statistics == "batch":
             raise UserError("--statistics: with those of batches an image has no latent of its own")
         return Partial(self.algorithm.render, self._prepared(state, seed))
+
+    def bounds(self, state: PyTree) -> Callable[..., dict[str, Array]]:
+        """The algorithm's `bounds` of that state, without it."""
+        return functools.partial(self._bounds, parallel.distribute(self.mesh, state))
 
     def _prepared(self, state: PyTree, seed: int) -> PyTree:
         """On all devices, with the statistics that are asked for."""

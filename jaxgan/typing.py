@@ -3,7 +3,8 @@
     b  examples in a batch          h w c  height, width and channels of an image
     k  minibatches in a step        i o    input and output channels of a layer
     z  latent dimensions            n      examples in a data set
-    s  training steps in one call   d      features of a layer
+    s  training steps in one call,  d      features of a layer
+       or latents of an image
 
 Shapes in annotations are checked by beartype in the tests only; at run time they are documentation.
 """

@@ -168,12 +168,15 @@ def _are_of_seeds(value: Any) -> bool:
     return lists and all(_is_number(number) for each in value.values() for number in each)
 
 
-CURVES = (
+CURVES = (  # where at least one of a picture's is there
     ("d_loss", "g_loss"),
     ("real_logit", "fake_logit"),
     ("d_accuracy", "real_diversity", "fake_diversity"),
-    ("d_gradient_norm", "g_gradient_norm"),
+    ("loss", "reconstruction"),
+    ("kl",),
+    ("d_gradient_norm", "e_gradient_norm", "g_gradient_norm"),
 )
+LOSSES = ("d_loss", "g_loss", "loss", "reconstruction", "kl")
 
 
 def write_curves(workdir: Path, groups: Sequence[str] = ("",)) -> Path | None:
@@ -187,14 +190,17 @@ def write_curves(workdir: Path, groups: Sequence[str] = ("",)) -> Path | None:
     lines = read_metrics(workdir)
     if not lines:
         return None
-    figure = Figure(figsize=(10, 7.5), layout="constrained")
-    for axes, names in zip(figure.subplots(2, 2).flat, CURVES, strict=True):
+    told = {name for line in lines for name in line}
+    curves = [shown for names in CURVES if (shown := [name for name in names if name in told])]
+    figure = Figure(figsize=(10, 3.75 * -(-len(curves) // 2)), layout="constrained")
+    for n, names in enumerate(curves):
+        axes = figure.add_subplot(-(-len(curves) // 2), 2, n + 1)
         for name in names:
             _curve(axes, lines, name, groups)
         axes.set_xlabel("step")
         axes.legend()
         axes.grid(alpha=0.3)
-        if "d_gradient_norm" in names:
+        if "g_gradient_norm" in names:
             axes.set_yscale("log")
     path = workdir / "curves.png"
     with whole_file(path) as partial:
@@ -241,7 +247,7 @@ class Progress:
         self._bar.update(step - self._bar.n)
 
     def metrics(self, values: Mapping[str, Any], seconds_left: float) -> None:
-        there = [name for name in ("d_loss", "g_loss") if values.get(name) is not None]
+        there = [name for name in LOSSES if values.get(name) is not None]
         losses = {name: f"{values[name]:.3f}" for name in there}
         speed = f"{values['images_per_second']:,.0f} images/s"
         if self._bar.disable:

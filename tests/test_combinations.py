@@ -161,7 +161,10 @@ def test_other_settings_train(overrides):
             ["accumulate=2", "conditional=True", "model.discriminator.conditioning=contragan"],
             r"^accumulate: .* to contragan, where",
         ),
-        (["unrolled_steps=2"], r"^unrolled_steps: the algorithm gan does not unroll"),
+        (
+            ["unrolled_steps=2"],
+            r"^unrolled_steps: the algorithm gan does not look at it; leave it at 0",
+        ),
         (
             ["algorithm=unrolled", "unrolled_steps=2"],
             r"^optimizer\.discriminator\.arguments\.eps_root: .* in adam.* 1e-16",

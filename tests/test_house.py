@@ -16,8 +16,9 @@ FLOORS = [
     {"typing", "errors"},
     {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config", "rules"}
     | {"workdir", "signals", "health", "weights", "processes"},
-    {"models", "losses", "penalties", "augment", "metrics"},
+    {"models", "losses", "likelihoods", "penalties", "augment", "metrics"},
     {"algorithms"},
+    {"contradictions"},
     {"assembly", "sampler"},
     {"experiment"},
     {"evaluation"},
@@ -41,14 +42,15 @@ ONLY = {
     "tensorflow_datasets": {"data"},
     "grain": {"data"},
     "array_record": {"data"},
-    "ml_collections": {"config", "rules", "assembly", "experiment", "programs", "loop"}
-    | {"planning", "reproductions", "cli"},
+    "ml_collections": {"config", "rules", "contradictions", "assembly", "experiment", "programs"}
+    | {"loop", "planning", "reproductions", "cli"},
     "absl": {"train", "data"},
     "pickletools": {"weights"},
     "safetensors": {"weights"},
     **{package: set() for package in ("tensorflow", "pickle", "dill", "cloudpickle", "joblib")},
 }
-PURE = {"losses", "penalties", "ops"}  # of what is not in the standard library: jax, typing, errors
+# Of what is not in the standard library: jax, typing, errors.
+PURE = {"losses", "likelihoods", "penalties", "ops"}
 
 
 def ident(path):

@@ -121,7 +121,7 @@ def tiny(path):
 
 
 # Minutes to compile, or networks that another config has too.
-LONG = {*SIZES, "sngan", "tacgan", "contragan", "reacgan", "diffaug"}
+LONG = {*SIZES, "sngan", "tacgan", "contragan", "reacgan", "diffaug", "vaegan"}
 
 
 @pytest.mark.parametrize(

@@ -475,6 +475,11 @@ def test_apa_puts_generated_images_among_the_real_ones():
 # Unrolling
 
 
+def all_fields(algorithm):
+    names = {field.name for field in dataclasses.fields(algorithm)} - {"opponent"}
+    return {name: getattr(algorithm, name) for name in names}
+
+
 def test_an_unrolled_generators_gradient_is_that_of_the_whole_by_finite_differences():
     with jax.enable_x64(True):
         rate, count = 0.5, 3
@@ -485,7 +490,7 @@ def test_an_unrolled_generators_gradient_is_that_of_the_whole_by_finite_differen
             "generator_optimizer": optimizer("sgd", 1.0),
             "dtype": jnp.float64,
         }
-        algorithm = plain(**fields, opponent=lambda *a: unrolled.look_ahead(*a, count=count))
+        algorithm = unrolled.make(**all_fields(plain(**fields)), unrolled_steps=count)
         state = begin(algorithm)
         as_float64 = lambda x: x.astype(jnp.float64) if jnp.issubdtype(x.dtype, jnp.floating) else x  # noqa: E731
         state = state.replace(
@@ -523,10 +528,7 @@ def test_unrolling_leaves_the_discriminator_as_it_is(count):
         "adam", 1e-2, 0.5, 0.999, arguments={"eps_root": 1e-16}
     )
     base = small("mlp", discriminator_optimizer=adam, n_critic=1)
-    fields = {
-        f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.name != "opponent"
-    }
-    algorithm = unrolled.make(unrolled_steps=count, **fields)
+    algorithm = unrolled.make(**all_fields(base), unrolled_steps=count)
     found, _ = run(algorithm)
     expected, _ = run(base)
     assert_close(found.discriminator, expected.discriminator)

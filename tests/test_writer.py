@@ -164,13 +164,22 @@ def test_samples_are_named_by_step(tmp_path):
             assert file.size == (6, 4)
 
 
-def test_curves_are_a_picture(tmp_path):
-    lines = [json.dumps(line(step)) + "\n" for step in (1, 2, 3)]
+@pytest.mark.parametrize(
+    "told, rows",
+    [
+        ((), 1),
+        (("real_logit", "d_accuracy", "g_gradient_norm"), 2),
+        (("loss", "reconstruction", "kl", "e_gradient_norm"), 3),
+    ],
+)
+def test_curves_are_a_picture_of_what_is_told(tmp_path, told, rows):
+    also = dict.fromkeys(told, 1.0)
+    lines = [json.dumps({**line(step), **also}) + "\n" for step in (1, 2, 3)]
     (tmp_path / "metrics.jsonl").write_text("".join(lines))
     assert writer.write_curves(tmp_path) == tmp_path / "curves.png"
     with Image.open(tmp_path / "curves.png") as file:
         assert file.format == "PNG"
-        assert file.size == (1200, 900)
+        assert file.size == (1200, 450 * rows)
         assert len(np.unique(np.asarray(file))) > 50  # something is drawn
 
 

@@ -40,7 +40,7 @@ from jaxgan.algorithms import latents, player
 from jaxgan.algorithms.player import Average, Player
 from jaxgan.algorithms.terms import Classes, Regulariser, penalise, top_k_weights
 from jaxgan.algorithms.view import View, anchors, initial_memory, moved_anchors
-from jaxgan.losses import Loss
+from jaxgan.losses import Loss, accuracy
 from jaxgan.metrics.diversity import diversity
 from jaxgan.penalties import Scene
 from jaxgan.schedules import Scalar
@@ -90,6 +90,10 @@ class GAN:
     # State
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self.generator.image_shape
+
+    @property
     def minibatches(self) -> int:
         """How many a step takes."""
         return self.n_critic + (self.loss.uses_real and not self.simultaneous)
@@ -107,13 +111,12 @@ class GAN:
         discriminator = player.create(
             self.discriminator, self.discriminator_optimizer(at_start), d_key, images, labels
         )
-        copy = lambda tree: jax.tree.map(jnp.copy, tree)  # noqa: E731
         return GANState(
             step=at_start,
             key=state_key,
             generator=generator,
             discriminator=discriminator,
-            ema=Average(params=copy(generator.params), stats=copy(generator.stats)),
+            ema=player.copied(generator),
             memory=initial_memory(self.view, [each.name for each in self.penalties]),
         )
 
@@ -230,7 +233,7 @@ class GAN:
             "d_loss": loss,
             "real_logit": jnp.mean(real_logits),
             "fake_logit": jnp.mean(fake_logits),
-            "d_accuracy": self._accuracy(real_logits, fake_logits),
+            "d_accuracy": accuracy(self.loss, real_logits, fake_logits),
         }
         if self.classes:
             of_images = self.classes.loss.discriminator(real_outputs, fake_outputs, labels)
@@ -313,13 +316,6 @@ class GAN:
     # ----------------------------------------------------------------------------------------------
     # Their parts
 
-    def _accuracy(self, real: Float[Array, " b"], fake: Float[Array, " b"]) -> Float[Array, ""]:
-        """The share of the logits that lie on their side of the loss's boundary; without one, of
-        the pairs in which the real image's is larger."""
-        if self.loss.boundary is None:
-            return jnp.mean(real > fake)
-        return (jnp.mean(real > self.loss.boundary) + jnp.mean(fake <= self.loss.boundary)) / 2
-
     def _parts(self, minibatch: Batch, state: GANState, stream: Any) -> Batch:
         key = jax.random.fold_in(self._step_key(state), self.n_critic + 1 + stream)
         return player.parts(minibatch, key, self.accumulate, self.view.pack)
@@ -356,32 +352,12 @@ class GAN:
         self, state: GANState, z: Float[Array, "b z"], labels: Int[Array, " b"], train: bool = False
     ) -> Float[Array, "b ..."]:
         """The images of latents, by the averages."""
-        inputs = z, labels if self.num_classes else None
-        ema = state.ema
-        return player.apply(
-            self.generator, ema.params, ema.stats, *inputs, train=train, dtype=self.dtype
-        )[0]
+        return latents.render(self, state, z, labels, train)
 
     def with_standing_statistics(
         self, state: GANState, key: Key[Array, ""], passes: int = 16
     ) -> GANState:
-        """The state whose average has standing statistics, of batches with uniform labels."""
-        if "batch_stats" not in state.ema.stats:
-            return state
-
-        def moved(moments: Stats, key: Key[Array, ""]) -> Stats:
-            z_key, label_key = jax.random.split(key)
-            z = latents.draw(z_key, self.latent, (self.batch_size, self.z_dim))
-            labels = jax.random.randint(label_key, (self.batch_size,), 0, max(self.num_classes, 1))
-            inputs = z, labels if self.num_classes else None
-            stats = {**state.ema.stats, "batch_stats": moments}
-            return player.apply(
-                self.generator, state.ema.params, stats, *inputs, train=True, dtype=self.dtype
-            )[1]["batch_stats"]
-
-        moments = latents.standing_statistics(moved, state.ema.stats["batch_stats"], key, passes)
-        stats = {**state.ema.stats, "batch_stats": moments}
-        return state.replace(ema=state.ema.replace(stats=stats))
+        return latents.with_standing_statistics(self, state, key, passes)
 
     def health(self, state: GANState) -> Metrics:
         """What the state alone tells: how far the average is from the generator's parameters, and

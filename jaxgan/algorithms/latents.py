@@ -1,12 +1,14 @@
 """The latents of generators, and the statistics that a trained one samples with."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxgan import parallel
-from jaxgan.typing import Array, Float, Key, Stats
+from jaxgan.algorithms import player
+from jaxgan.typing import Array, Float, Int, Key, Stats
 
 TRUNCATED = 2.0  # where training truncates
 
@@ -26,6 +28,49 @@ def draw(
         return parallel.draw(jax.random.normal, key, shape)
     cut = lambda key, shape: jax.random.truncated_normal(key, -truncation, truncation, shape)  # noqa: E731
     return parallel.draw(cut, key, shape)
+
+
+def render(
+    algorithm: Any,
+    state: Any,
+    z: Float[Array, "b z"],
+    labels: Int[Array, " b"],
+    train: bool = False,
+) -> Float[Array, "b ..."]:
+    """What the algorithm's generator makes of latents, by the averages."""
+    inputs, ema = (z, labels if algorithm.num_classes else None), state.ema
+    return player.apply(
+        algorithm.generator, ema.params, ema.stats, *inputs, train=train, dtype=algorithm.dtype
+    )[0]
+
+
+def with_standing_statistics(
+    algorithm: Any, state: Any, key: Key[Array, ""], passes: int = 16
+) -> Any:
+    """The state whose generator's average has standing statistics, of batches of the algorithm's
+    latents with uniform labels."""
+    if "batch_stats" not in state.ema.stats:
+        return state
+    count, classes = algorithm.batch_size, algorithm.num_classes
+
+    def moved(moments: Stats, key: Key[Array, ""]) -> Stats:
+        z_key, label_key = jax.random.split(key)
+        z = draw(z_key, algorithm.latent, (count, algorithm.z_dim))
+        labels = jax.random.randint(label_key, (count,), 0, max(classes, 1))
+        inputs = z, labels if classes else None
+        stats = {**state.ema.stats, "batch_stats": moments}
+        return player.apply(
+            algorithm.generator,
+            state.ema.params,
+            stats,
+            *inputs,
+            train=True,
+            dtype=algorithm.dtype,
+        )[1]["batch_stats"]
+
+    moments = standing_statistics(moved, state.ema.stats["batch_stats"], key, passes)
+    stats = {**state.ema.stats, "batch_stats": moments}
+    return state.replace(ema=state.ema.replace(stats=stats))
 
 
 def standing_statistics(

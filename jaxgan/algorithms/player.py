@@ -1,5 +1,6 @@
 """One network in training: its arrays, its optimiser's update, its moving average."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,6 +33,17 @@ class Average(struct.PyTreeNode):
     stats: Stats
 
 
+def players(state: Any) -> dict[str, Player]:
+    """The networks of an algorithm's state that train, by their roles."""
+    there = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: each for name, each in there.items() if isinstance(each, Player)}
+
+
+def copied(player: Player) -> Average:
+    """The average at the start."""
+    return jax.tree.map(jnp.copy, Average(params=player.params, stats=player.stats))
+
+
 def create(
     module: nn.Module, optimizer: optax.GradientTransformation, key: Array, *inputs: Any
 ) -> Player:
@@ -62,6 +74,25 @@ def apply(
     rngs = {} if key is None else {"dropout": jax.random.fold_in(key, DROPOUT)}
     output, updated = module.apply(variables, *inputs, train=train, mutable=mutable, rngs=rngs)
     return _cast(output, jnp.float32), _cast(dict(updated), jnp.float32) if train else stats
+
+
+def apply_with_features(
+    layer: str, module: nn.Module, params: Params, stats: Stats, *inputs: Any, dtype: Any, key: Any
+) -> tuple[Any, Float[Array, "b ..."], Stats]:
+    """As `apply` in train mode, with the output of one of the network's layers, which is named as
+    its params are, beside its own."""
+    variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
+    output, updated = module.apply(
+        variables,
+        *_cast(inputs, dtype),
+        train=True,
+        mutable=[*stats, "intermediates"],
+        capture_intermediates=lambda each, method: each.name == layer,
+        rngs={"dropout": jax.random.fold_in(key, DROPOUT)},
+    )
+    updated = dict(updated)
+    (features,) = updated.pop("intermediates")[layer]["__call__"]
+    return (*_cast((output, features), jnp.float32), _cast(updated, jnp.float32))
 
 
 def _cast(tree: PyTree, dtype: Any) -> PyTree:

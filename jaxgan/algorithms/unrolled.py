@@ -13,7 +13,8 @@ Adam's square root has no slope at 0: with `optimizer.discriminator.name = "adam
 `arguments.eps_root`, which the config check demands.
 """
 
-import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -26,15 +27,11 @@ from jaxgan.algorithms.player import Player
 from jaxgan.typing import Batch
 
 
-def make(unrolled_steps: int, **fields: Any) -> GAN:
-    """A GAN with the same fields whose generator looks `unrolled_steps` updates ahead."""
-    ahead = functools.partial(look_ahead, count=unrolled_steps)
-    return GAN(**fields, opponent=ahead if unrolled_steps else None)
-
-
-def look_ahead(gan: GAN, state: GANState, part: Batch, count: int) -> Player:
-    """The state's discriminator after `count` updates against the state's generator, a
+def look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
+    """The state's discriminator after `gan.unrolled_steps` updates against the state's generator, a
     differentiable function of it."""
+    if not gan.unrolled_steps:
+        return state.discriminator
     optimizer = gan.discriminator_optimizer(state.step)
     loss = jax.grad(gan.discriminator_loss, has_aux=True)
     first = state.step * gan.n_critic + (0 if gan.simultaneous else gan.n_critic)
@@ -46,4 +43,15 @@ def look_ahead(gan: GAN, state: GANState, part: Batch, count: int) -> Player:
         gradients, stats = parallel.mean_over_replicas((gradients, stats))
         return player.update(discriminator, optimizer, gradients, stats), None
 
-    return jax.lax.scan(update, state.discriminator, first + jnp.arange(count))[0]
+    return jax.lax.scan(update, state.discriminator, first + jnp.arange(gan.unrolled_steps))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class UnrolledGAN(GAN):
+    """A GAN whose generator looks `unrolled_steps` updates ahead."""
+
+    opponent: Callable[[GAN, GANState, Batch], Player] | None = look_ahead
+    unrolled_steps: int = 0
+
+
+make = UnrolledGAN

@@ -4,11 +4,13 @@ import argparse
 import sys
 
 from jaxgan import __version__, cli
-from jaxgan.cli import evaluate, plan, prepare, reproduce, sample
+from jaxgan.cli import evaluate, plan, prepare, reconstruct, reproduce, sample, traverse
 
 VERBS = {
     "sample": sample,
     "evaluate": evaluate,
+    "reconstruct": reconstruct,
+    "traverse": traverse,
     "prepare": prepare,
     "plan": plan,
     "reproduce": reproduce,

@@ -44,6 +44,8 @@ NEIGHBOURS = 5
 PAIRS = 1000  # of images, for LPIPS and MS-SSIM
 LARGEST_PATHS = 10_000  # for the perceptual path length
 CHUNK = 250  # images whose pixels are looked at in one call
+LATENTS = 5_000  # of an image, for its importance-weighted bound (Burda et al. 2016)
+ACTIVE = 0.01  # the variance over images of an active latent dimension's mean (the same)
 
 
 class Seen(NamedTuple):
@@ -68,6 +70,7 @@ class Scene(NamedTuple):
     perceptual: PyTree = None  # the weights of LPIPS
     generate: Any = None  # (z b d, labels b) -> images b h w c in [-1, 1]
     z_dim: int = 0
+    bounds: Any = None  # (key, images b h w c, labels b, samples) -> VAE.bounds of these
 
 
 class Metric(NamedTuple):
@@ -205,6 +208,31 @@ def _modes(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
     }
 
 
+def _elbo(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
+    found = _bounds(real, scene, 1, CHUNK)
+    active = np.var(found["mean"].astype(np.float64), 0) > ACTIVE
+    return {"elbo": found["elbo"].mean(), "active_units": active.sum()}
+
+
+def _importance_bound(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
+    # Of few images at once: 100 latents of each are decoded together
+    return {"importance_bound": _bounds(real, scene, LATENTS, 50)["importance_bound"].mean()}
+
+
+def _bounds(real: Seen, scene: Scene, samples: int, size: int) -> dict[str, np.ndarray]:
+    """What the model under trial knows of the real images, `size` of them at a time."""
+    count = len(real.images)
+    labels = np.zeros(count, np.int32) if real.labels is None else real.labels[:count]
+    chunks = []
+    for first in range(0, count, size):
+        chosen = np.arange(first, first + size) % count  # the last chunk is filled up
+        key = jax.random.fold_in(scene.key, first)
+        images = _float(real.images[chosen])
+        found = scene.bounds(key, images, jnp.asarray(labels[chosen]), samples)
+        chunks.append({name: np.asarray(value) for name, value in found.items()})
+    return {name: np.concatenate([each[name] for each in chunks])[:count] for name in chunks[0]}
+
+
 def _float(images: np.ndarray) -> Array:
     return jnp.asarray(images) if images.ndim == 2 else to_float(images)
 
@@ -250,6 +278,8 @@ METRICS: dict[str, Metric] = {
     "sliced_wasserstein": _metric("images", {"sliced_wasserstein": -1}, _sliced),
     "spectrum": _metric("images", {"spectrum": -1}, _spectrum),
     "parzen": _metric("images", {"parzen": 1, "parzen_width": 0}, _parzen),
+    "elbo": _metric("images bounds", {"elbo": 1, "active_units": 0}, _elbo),
+    "importance_bound": _metric("images bounds", {"importance_bound": 1}, _importance_bound),
     "modes": _metric(
         "classes", {"modes": 1, "reverse_kl": -1, "reverse_kl_floor": 0, "counted": 0}, _modes
     ),
@@ -284,6 +314,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lpips": {"pairs": PAIRS, "network": "vgg16, version 0.1"},
     "ppl": {"space": "z", "epsilon": "to 0", "paths": "full", "at_most": LARGEST_PATHS},
     "sliced_wasserstein": {"directions": 256},
+    "elbo": {"latents": 1, "active": f"variance of the mean above {ACTIVE}"},
+    "importance_bound": {"latents": LATENTS},
     "parzen": {
         "pixels": "in [0, 1]",
         "width": "the best of 10 on up to 1,000 real images",

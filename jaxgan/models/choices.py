@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxgan.models import conditions, heads, mlp, resnet
-from jaxgan.models.layers import WEIGHT_NORMS
+from jaxgan.models.layers import OUTPUTS, WEIGHT_NORMS
 from jaxgan.models.norms import NORMS
+
+_LABEL_FREE = {name: norm for name, norm in NORMS.items() if name != "self_modulated"}
 
 CHOICES: dict[str, Mapping[str, Mapping[str, Any]]] = {
     "generator": {
@@ -13,6 +15,7 @@ CHOICES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "conditioning": conditions.CONDITIONINGS,
         "initial": mlp.INITIALS,
         "norm": NORMS,
+        "output": OUTPUTS,
         "weight_norm": WEIGHT_NORMS,
     },
     "discriminator": {
@@ -20,7 +23,13 @@ CHOICES: dict[str, Mapping[str, Mapping[str, Any]]] = {
         "conditioning": heads.CONDITIONINGS,
         "initial": mlp.INITIALS,
         "pooling": resnet.POOLINGS,
-        "norm": {name: norm for name, norm in NORMS.items() if name != "self_modulated"},
+        "norm": _LABEL_FREE,
+        "weight_norm": WEIGHT_NORMS,
+    },
+    "encoder": {
+        "activation": mlp.DISCRIMINATOR_ACTIVATIONS,
+        "initial": mlp.INITIALS,
+        "norm": _LABEL_FREE,
         "weight_norm": WEIGHT_NORMS,
     },
 }

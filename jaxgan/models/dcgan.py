@@ -9,17 +9,24 @@ is a pyramid of powers of two over a base of 4 to 7 pixels (28 = 7 x 4, 32 = 4 x
 
 Labels enter by the field `conditioning`, see conditions.py and heads.py. In the discriminator's
 "concat" a learned plane for the label is a further input channel (as Mirza and Osindero 2014 do it
-with vectors).
+with vectors), as it is in the encoder, whose convolutions are the discriminator's.
 """
 
 import math
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from jaxgan.models.conditions import condition, with_label_channel
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Conv, ConvTranspose, Dense, initializer, pyramid
+from jaxgan.models.layers import (
+    Conv,
+    ConvTranspose,
+    Dense,
+    Gaussian,
+    image_of,
+    initializer,
+    pyramid,
+)
 from jaxgan.models.norms import has_bias, normalise
 from jaxgan.typing import Array, Float, Int
 
@@ -32,6 +39,7 @@ class Generator(nn.Module):
     norm: str = "batch"
     conditioning: str = "embedding"
     weight_norm: str = "none"
+    output: str = "tanh"
 
     @nn.compact
     def __call__(
@@ -51,7 +59,7 @@ class Generator(nn.Module):
             x = ConvTranspose(self.width * 2**level, 4, 2, biased, init, weights)(x)
             x = nn.relu(normalise(self.norm, x, train, given))
         x = ConvTranspose(self.image_shape[2], 4, weight_norm=weights)(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return image_of(self.output, x)
 
 
 class Discriminator(nn.Module):
@@ -65,23 +73,47 @@ class Discriminator(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], labels: Int[Array, " b"] | None, train: bool
     ) -> Logits | tuple[Logits, Outputs]:
-        b, h, _, _ = x.shape
-        levels = math.ceil(math.log2(h / 4))  # down to 3 or 4 pixels along a side
-        init = initializer(self.norm)
-        if self.num_classes and self.conditioning == "concat":
-            x = with_label_channel(x, labels, self.num_classes)
-        for level in range(levels):
-            biased = level == 0 or not has_bias(self.norm)
-            x = Conv(
-                self.width * 2**level,
-                size=4,
-                stride=2,
-                use_bias=biased,
-                kernel_init=init,
-                weight_norm=self.weight_norm,
-            )(x)
-            if level > 0:
-                x = normalise(self.norm, x, train)
-            x = nn.leaky_relu(x, 0.2)
+        x = _convolved(self, x, labels if self.conditioning == "concat" else None, train)
         head = Head(self.num_classes, self.conditioning, self.weight_norm, name="Logit_0")
-        return head(x.reshape(b, -1), labels)
+        return head(x, labels)
+
+
+class Encoder(nn.Module):
+    """Means and log variances of latents."""
+
+    z_dim: int
+    num_classes: int = 0
+    width: int = 64
+    norm: str = "batch"
+    weight_norm: str = "none"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], labels: Int[Array, " b"] | None, train: bool
+    ) -> tuple[Float[Array, "b z"], Float[Array, "b z"]]:
+        x = _convolved(self, x, labels, train)
+        return Gaussian(self.z_dim, weight_norm=self.weight_norm)(x)
+
+
+def _convolved(
+    network: Discriminator | Encoder, x: Array, labels: Array | None, train: bool
+) -> Float[Array, "b d"]:
+    """The features of the last map, with labels that are joined to the input."""
+    levels = math.ceil(math.log2(x.shape[1] / 4))  # down to 3 or 4 pixels along a side
+    init = initializer(network.norm)
+    if network.num_classes and labels is not None:
+        x = with_label_channel(x, labels, network.num_classes)
+    for level in range(levels):
+        biased = level == 0 or not has_bias(network.norm)
+        x = Conv(
+            network.width * 2**level,
+            size=4,
+            stride=2,
+            use_bias=biased,
+            kernel_init=init,
+            weight_norm=network.weight_norm,
+        )(x)
+        if level > 0:
+            x = normalise(network.norm, x, train)
+        x = nn.leaky_relu(x, 0.2)
+    return x.reshape(x.shape[0], -1)

@@ -86,6 +86,21 @@ class Dense(nn.Module):
         return _biased(self, x @ kernel)
 
 
+class Gaussian(nn.Module):
+    """Means and log variances of `z_dim` independent normal variables, float32 whatever the
+    features."""
+
+    z_dim: int
+    kernel_init: Callable = dense_init
+    weight_norm: str = "none"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> tuple[Float[Array, "b z"], Float[Array, "b z"]]:
+        dense = Dense(2 * self.z_dim, True, self.kernel_init, self.weight_norm)
+        mean, log_variance = jnp.split(dense(x.astype(jnp.float32)), 2, -1)
+        return mean, log_variance
+
+
 class Embed(nn.Module):
     """A vector for each label: the linear map of its one-hot code."""
 
@@ -112,6 +127,13 @@ def dropout(module: Any, x: Float[Array, "..."], rate: float) -> Float[Array, ".
     kept = lambda key, shape: jax.random.bernoulli(key, 1 - rate, shape)  # noqa: E731
     return jnp.where(parallel.draw(kept, module.make_rng("dropout"), x.shape), x / (1 - rate), 0)
 
+
+def image_of(output: str, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The last layer's output as an image, float32: within -1 to 1, or as it is."""
+    return lookup(OUTPUTS, output, "output")(x.astype(jnp.float32))
+
+
+OUTPUTS: dict[str, Callable] = {"tanh": jnp.tanh, "linear": lambda x: x}
 
 CHANGES: dict[str, Callable] = {"upsample": upsample_conv, "average_pool": conv_average_pool}
 

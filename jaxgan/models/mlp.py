@@ -9,7 +9,7 @@ Other fields give the toy networks of other papers: PacGAN's discriminator (Lin 
 2017) "tanh" with `initial` "orthogonal" and `gain` 1.4.
 
 Labels enter by the field `conditioning`, see conditions.py and heads.py. In the discriminator's
-"concat", the papers' form, the label's embedding is joined to the pixels.
+"concat", the papers' form, the label's embedding is joined to the pixels, as it is in the encoder.
 """
 
 import math
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxgan.errors import lookup
 from jaxgan.models.conditions import condition
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Dense, normal_init
+from jaxgan.models.layers import Dense, Gaussian, image_of, normal_init
 from jaxgan.models.norms import has_bias, normalise
 from jaxgan.typing import Array, Float, Int
 
@@ -39,6 +39,7 @@ class Generator(nn.Module):
     activation: str = "relu"
     initial: str = "default"
     gain: float = 1.0
+    output: str = "tanh"
 
     @nn.compact
     def __call__(
@@ -53,9 +54,8 @@ class Generator(nn.Module):
             x = Dense(features, not has_bias(self.norm), init, self.weight_norm)(x)
             x = activation(normalise(self.norm, x, train, given, self.momentum))
         x = Dense(math.prod(self.image_shape), True, init, self.weight_norm)(x)
-        x = x.astype(jnp.float32)
-        if len(self.image_shape) > 1:  # pixels lie in [-1, 1], points anywhere
-            x = jnp.tanh(x)
+        # Pixels lie in [-1, 1], points anywhere.
+        x = image_of(self.output if len(self.image_shape) > 1 else "linear", x)
         return x.reshape(-1, *self.image_shape)
 
 
@@ -75,17 +75,8 @@ class Discriminator(nn.Module):
     def __call__(
         self, x: Float[Array, "b ..."], labels: Int[Array, " b"] | None, train: bool
     ) -> Logits | tuple[Logits, Outputs]:
-        activation = lookup(DISCRIMINATOR_ACTIVATIONS, self.activation, "activation")
+        x = _hidden(self, x, labels if self.conditioning == "concat" else None, train)
         init = lookup(INITIALS, self.initial, "initial")(self.gain)
-        pieces = self.pieces if self.activation == "maxout" else 1
-        x = x.reshape(x.shape[0], -1)
-        if self.num_classes and self.conditioning == "concat":
-            label = nn.Embed(self.num_classes, self.embedding)(labels)
-            x = jnp.concatenate([x, label.astype(x.dtype)], -1)
-        for features in self.features:
-            x = Dense(features * pieces, not has_bias(self.norm), init, self.weight_norm)(x)
-            x = normalise(self.norm, x, train)
-            x = activation(x.reshape(-1, pieces, features) if pieces > 1 else x)
         last = normal_init if self.initial == "default" else init
         head = Head(
             self.num_classes,
@@ -95,6 +86,47 @@ class Discriminator(nn.Module):
             name="Logit_0",
         )
         return head(x, labels)
+
+
+class Encoder(nn.Module):
+    """Means and log variances of latents (Kingma and Welling 2014, appendix C.2)."""
+
+    z_dim: int
+    num_classes: int = 0
+    features: tuple[int, ...] = (512, 256)
+    embedding: int = 50
+    norm: str = "none"
+    weight_norm: str = "none"
+    activation: str = "leaky_relu"
+    pieces: int = 5
+    initial: str = "default"
+    gain: float = 1.0
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b ..."], labels: Int[Array, " b"] | None, train: bool
+    ) -> tuple[Float[Array, "b z"], Float[Array, "b z"]]:
+        x = _hidden(self, x, labels, train)
+        init = lookup(INITIALS, self.initial, "initial")(self.gain)
+        return Gaussian(self.z_dim, init, self.weight_norm)(x)
+
+
+def _hidden(
+    network: Discriminator | Encoder, x: Array, labels: Array | None, train: bool
+) -> Float[Array, "b d"]:
+    """The hidden layers, with labels that are joined to the input."""
+    activation = lookup(DISCRIMINATOR_ACTIVATIONS, network.activation, "activation")
+    init = lookup(INITIALS, network.initial, "initial")(network.gain)
+    pieces = network.pieces if network.activation == "maxout" else 1
+    x = x.reshape(x.shape[0], -1)
+    if network.num_classes and labels is not None:
+        label = nn.Embed(network.num_classes, network.embedding)(labels)
+        x = jnp.concatenate([x, label.astype(x.dtype)], -1)
+    for features in network.features:
+        x = Dense(features * pieces, not has_bias(network.norm), init, network.weight_norm)(x)
+        x = normalise(network.norm, x, train)
+        x = activation(x.reshape(-1, pieces, features) if pieces > 1 else x)
+    return x
 
 
 @jax.custom_vjp

@@ -226,7 +226,7 @@ def _flops(call: Call, platform: str) -> flops.Count:
     """Of one step of the whole batch, on all devices together."""
     algorithm = call.algorithm
     shape = algorithm.minibatches, algorithm.batch_size
-    image = algorithm.generator.image_shape
+    image = algorithm.image_shape
     batch = {"image": jax.ShapeDtypeStruct((*shape, *image), jnp.float32)}
     if algorithm.num_classes:
         batch["label"] = jax.ShapeDtypeStruct(shape, jnp.int32)

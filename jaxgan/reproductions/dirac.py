@@ -28,7 +28,7 @@ from jaxgan import writer
 from jaxgan.algorithms import player
 from jaxgan.algorithms.gan import GAN, GANState
 from jaxgan.algorithms.terms import Regulariser
-from jaxgan.algorithms.unrolled import look_ahead
+from jaxgan.algorithms.unrolled import UnrolledGAN
 from jaxgan.algorithms.view import View
 from jaxgan.losses import LOSSES
 from jaxgan.penalties import PENALTIES
@@ -193,8 +193,7 @@ class Discriminator(nn.Module):
 def build(method: Method) -> GAN:
     optimizer = player.make_optimizer("sgd", STEP, 0.0, 0.0)
     clipping = player.make_optimizer("sgd", STEP, 0.0, 0.0, clip_weights=method.clip)
-    ahead = functools.partial(look_ahead, count=method.unrolled) if method.unrolled else None
-    return GAN(
+    return UnrolledGAN(
         generator=Generator(),
         discriminator=Discriminator(),
         generator_optimizer=lambda step: optimizer,
@@ -209,7 +208,7 @@ def build(method: Method) -> GAN:
         penalties=tuple(Regulariser(name, PENALTIES[name], w) for name, w in method.penalties),
         view=View(noise=method.noise),
         simultaneous=True,
-        opponent=ahead,
+        unrolled_steps=method.unrolled,
     )
 
 

@@ -1,0 +1,95 @@
+"""Encode real images and draw them again: rows of images, each above what came out.
+
+For runs whose algorithm has an encoder (vae, vaegan), by the averaged weights. The images are test
+images of the run's data set, where it has any; black and white ones, where the likelihood is of
+such.
+
+    python -m jaxgan reconstruct --workdir runs/vae --num 40 --out again.png
+"""
+
+import argparse
+from pathlib import Path
+
+from jaxgan.cli.sample import add_member, add_step
+from jaxgan.errors import UserError
+from jaxgan.workdir import folder_at
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, help="the run's folder")
+    parser.add_argument("--num", type=int, default=40, help="how many images (default 40)")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.png")
+    parser.add_argument(
+        "--split", default="", help="of the images (default: test, if there is one)"
+    )
+    add_seed(parser, "which images, and what is drawn of them")
+    add_step(parser)
+    add_member(parser)
+
+
+def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
+    parser.add_argument("--seed", type=int, default=0, help=f"{of} (default 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    check_out(arguments)
+    if arguments.num < 1:
+        raise UserError(f"--num: {arguments.num} is not a number of images, 1 or more")
+
+    import jax
+    import numpy as np
+
+    from jaxgan import data, writer
+
+    algorithm, state, images, labels = encoded(arguments, arguments.num)
+    key = jax.random.key(arguments.seed)
+    seen, again = jax.jit(algorithm.reconstruct)(state, key, images, labels)
+    columns = min(len(images), 10)
+    blank = -np.ones((-len(images) % columns, *images.shape[1:]), np.float32)
+    rows = [
+        np.concatenate([each, blank]).reshape(-1, columns, *blank.shape[1:])
+        for each in (np.asarray(seen), np.asarray(again))
+    ]
+    pairs = np.stack(rows, 1).reshape(-1, *blank.shape[1:])
+    writer.write_png(arguments.out, writer.grid(np.asarray(data.to_uint8(pairs)), columns))
+    error = float(np.mean(np.square(np.asarray(seen) - np.asarray(again)))) / 4
+    print(
+        f"{len(images):,} images of step {int(state.step):,}, mean squared error {error:.4f} of "
+        f"pixels in [0, 1]: {arguments.out}"
+    )
+    return 0
+
+
+def check_out(arguments: argparse.Namespace) -> None:
+    """Raises UserError for what is no picture, or no seed."""
+    if arguments.out.suffix != ".png" or arguments.out.is_dir():
+        raise UserError(f"--out: {arguments.out} is not a .png file")
+    if not 0 <= arguments.seed < 2**32:
+        raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
+
+
+def encoded(arguments: argparse.Namespace, count: int):
+    """The run's algorithm and state, and as many real images with their labels.
+
+    Raises UserError for an algorithm without an encoder, and for points.
+    """
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxgan import data, experiment, judges
+
+    workdir = folder_at(arguments.workdir)
+    config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
+    if not hasattr(algorithm, "reconstruct"):
+        raise UserError(
+            f"--workdir: {workdir} is a run of the algorithm {config.algorithm}, which encodes no "
+            f"images; vae and vaegan do"
+        )
+    if len(config.derived.image_shape) == 1:
+        raise UserError(f"--workdir: {workdir} is a run on points, not images")
+    examples = judges.open_examples(config.data.to_dict(), arguments.split)
+    count = min(count, examples.count)
+    numbers = data.indices(arguments.seed, 0, count, examples.total)
+    images, labels = examples.read(numbers)
+    labels = np.zeros(count, np.int32) if labels is None else labels
+    return algorithm, state, data.to_float(jnp.asarray(images)), jnp.asarray(labels, jnp.int32)

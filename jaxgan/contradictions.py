@@ -1,0 +1,212 @@
+"""Which settings of a config make no sense together, and why."""
+
+from collections.abc import Collection
+from typing import Any
+
+import flax.linen as nn
+from ml_collections import ConfigDict
+
+from jaxgan.algorithms import player
+from jaxgan.errors import UserError, lookup
+from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
+from jaxgan.rules import EARLIER
+
+# Of which part of an algorithm a setting is, and what it is where nobody set it.
+PARTS: dict[str, tuple[str, Any]] = {
+    "model.discriminator": ("discriminator", {}),
+    "model.encoder": ("encoder", {}),
+    "penalties": ("penalties", {}),
+    "generator_penalties": ("generator_penalties", {}),
+    "label_smoothing": ("loss", EARLIER["label_smoothing"]),
+    "n_critic": ("n_critic", 1),
+    "updates": ("simultaneous", EARLIER["updates"]),
+    "latent": ("latent", EARLIER["latent"]),
+    "top_k": ("top_k", EARLIER["top_k"]),
+    "pack": ("view", EARLIER["pack"]),
+    "instance_noise": ("view", EARLIER["instance_noise"]),
+    "augment.policy": ("view", "none"),
+    "unrolled_steps": ("unrolled_steps", EARLIER["unrolled_steps"]),
+    **{f"vae.{name}": (name, usual) for name, usual in EARLIER["vae"].items()},
+}
+
+
+def check(
+    config: ConfigDict,
+    discriminator: nn.Module | None,
+    taken: Collection[str],
+    penalties: Collection[str],
+) -> None:
+    """Raises UserError for a setting of a part that the algorithm does not take, and for the first
+    pair of settings that do not go together. `penalties`: the names of those that are on."""
+    for key, (part, usual) in PARTS.items():
+        value = config
+        for name in key.split("."):
+            value = value[name]
+        value = value.to_dict() if isinstance(value, ConfigDict) else value
+        if part not in taken and value != usual:
+            raise UserError(
+                f"{key}: the algorithm {config.algorithm} does not look at it; leave it at {usual}"
+            )
+    for wrong, text in _contradictions(config, discriminator, penalties):
+        if wrong:
+            raise UserError(text)
+
+
+def _contradictions(
+    config: ConfigDict, discriminator: nn.Module | None, penalties: Collection[str]
+) -> list[tuple[bool, str]]:
+    loss = lookup(LOSSES, config.loss, "loss")
+    conditioning = getattr(discriminator, "conditioning", "")
+    classifies = conditioning in CLASS_LOSSES
+    augment_, optimizer = config.augment, config.optimizer.discriminator
+    known = player.arguments_of(optimizer.name)
+    images = len(config.derived.image_shape) > 1
+    group = config.accumulate * config.pack
+    many = config.seeds > 1 or bool(config.sweep)
+    return [
+        (
+            classifies and not config.conditional,
+            f"model.discriminator.conditioning: {conditioning!r} classifies images, and there are "
+            f"no classes; set conditional=True",
+        ),
+        (
+            config.batch_size % group > 0,
+            f"batch_size: {config.batch_size} is not a multiple of accumulate x pack = {group}",
+        ),
+        (
+            config.pack > 1 and config.conditional,
+            "pack: images that are judged together would have labels of their own; set "
+            "conditional=False or pack=1",
+        ),
+        (
+            config.parallel.mode == "replica" and config.parallel.fsdp > 1,
+            "parallel.fsdp: in a replica the state is whole; set parallel.mode=spmd",
+        ),
+        (
+            many and (config.parallel.mode == "replica" or config.parallel.fsdp > 1),
+            "seeds: the devices share the seeds; set parallel.mode=spmd and parallel.fsdp=1, or "
+            "train one seed",
+        ),
+        (
+            config.parallel.mode != "replica" and config.parallel.synchronise,
+            f"parallel.synchronise: in mode {config.parallel.mode} BatchNorm is over the whole "
+            f"batch already; leave it False",
+        ),
+        (
+            config.updates == "simultaneous" and config.n_critic > 1,
+            f"updates: simultaneous ones are one of each player, and n_critic is {config.n_critic}",
+        ),
+        (
+            config.vae.bound == "iwae" and config.vae.beta != 1,
+            "vae.beta: it weighs the divergence, which vae.bound=iwae has not apart; set it to 1",
+        ),
+        (
+            config.unrolled_steps > 0
+            and not optimizer.arguments.get("eps_root", known.get("eps_root", 1.0)),
+            f"optimizer.discriminator.arguments.eps_root: unrolling differentiates the square root "
+            f"in {optimizer.name}, which has no slope at 0; set it to 1e-16, say",
+        ),
+        *_of_minibatches(config, loss, conditioning, penalties),
+        *_of_augmentation(config, loss, augment_, images),
+        *_of_classes(config, conditioning),
+        *_of_penalties(config, loss, discriminator, images, penalties),
+    ]
+
+
+def _of_minibatches(
+    config: ConfigDict, loss: Loss, conditioning: str, penalties: Collection[str]
+) -> list:
+    coupled = [config.loss] if loss.couples else []
+    if conditioning in CLASS_LOSSES and CLASS_LOSSES[conditioning].couples:
+        coupled.append(conditioning)
+    whole = {
+        "top_k": config.top_k != 1,
+        "unrolled_steps": config.unrolled_steps > 0,
+        "penalties.dragan": "dragan" in penalties,
+    }
+    undivided = coupled + [name for name, there in whole.items() if there]
+    return [
+        (
+            config.accumulate > 1 and bool(undivided),
+            f"accumulate: parts of a minibatch are no minibatch to {', '.join(undivided)}, where "
+            f"what an image counts depends on the others; set accumulate=1",
+        ),
+        (
+            config.top_k != 1 and bool(coupled),
+            f"top_k: to {', '.join(coupled)} the images that are left out would still count, by "
+            f"what the others are compared with; set top_k=1",
+        ),
+    ]
+
+
+def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> list:
+    used, relative = settings.policy != "none", loss.boundary is None
+    idle = not isinstance(settings.p, ConfigDict) and settings.p == 0 and settings.target == 0
+    return [
+        (
+            used and settings.policy != "apa" and not images,
+            f"augment.policy: {settings.policy!r} changes images, and these data are points",
+        ),
+        (
+            used and idle,
+            f"augment.p: with 0, and no augment.target, {settings.policy} does nothing",
+        ),
+        (
+            settings.target > 0 and isinstance(settings.p, ConfigDict),
+            "augment.p: a schedule sets it, and augment.target adapts it; leave one of them",
+        ),
+        (
+            not used and settings.target > 0,
+            "augment.target: there is nothing to adapt while augment.policy is none",
+        ),
+        (
+            settings.kimg != EARLIER["augment"]["kimg"] and settings.target == 0,
+            "augment.kimg: it is how fast augment.target adapts p, and there is no target",
+        ),
+        (
+            settings.target > 0 and relative,
+            f"augment.target: the sign of a logit means nothing to the loss {config.loss}; give "
+            f"augment.p a number or a schedule",
+        ),
+    ]
+
+
+def _of_classes(config: ConfigDict, conditioning: str) -> list:
+    rates = ("discriminator_weight", "generator_weight")
+    users = {name: (*rates, *loss.settings) for name, loss in CLASS_LOSSES.items()}
+    return [
+        (
+            config.class_loss[name] != usual and name not in users.get(conditioning, ()),
+            f"class_loss.{name}: model.discriminator.conditioning={conditioning} has no use for "
+            f"it; leave it at {usual}, or take one of "
+            f"{', '.join(user for user in users if name in users[user])}",
+        )
+        for name, usual in EARLIER["class_loss"].items()
+    ]
+
+
+def _of_penalties(
+    config: ConfigDict,
+    loss: Loss,
+    discriminator: nn.Module | None,
+    images: bool,
+    penalties: Collection[str],
+) -> list:
+    moves = [name for name in ("cr", "bcr") if name in penalties]
+    return [
+        (
+            bool(moves) and not images,
+            f"penalties.{''.join(moves[:1])}: it shifts and flips images, and these are points",
+        ),
+        (
+            "lecam" in penalties and loss.uses_real,
+            f"penalties.lecam: it ties logits to values, and the loss {config.loss} leaves all of "
+            f"them free to move together",
+        ),
+        (
+            "wgan_gp" in penalties and getattr(discriminator, "norm", "") == "batch",
+            "penalties.wgan_gp: it bounds the gradient by each image, and with "
+            "model.discriminator.norm=batch a logit depends on all (Gulrajani et al. 2017, section "
+            "4); take layer or none",
+        ),
+    ]
