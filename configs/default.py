@@ -34,6 +34,11 @@ def get_config() -> ConfigDict:
     config.vae.beta = 1.0  # weight of the divergence from the prior, elbo's
     config.vae.gamma = 0.001  # vaegan: weight of the reconstruction in the generator's loss
     config.vae.layer = ""  # vaegan: the discriminator's layer that it is measured in, as Conv_1
+    config.inpaint = ConfigDict()  # of the algorithm inpaint
+    config.inpaint.masks = "box,strokes,half"  # holes, each of one of these kinds
+    config.inpaint.distance = "l1"  # or l2, of the missing pixels
+    config.inpaint.reconstruction = 1.0  # weight of that distance
+    config.inpaint.adversarial = 0.01  # weight of the generator's adversarial loss
     config.loss = "nonsaturating"  # see LOSSES in jaxgan/losses.py
     config.label_smoothing = 0.0  # the target of real images is 1 less this
     # NAME = weight, or {"weight": w, "every": n}: in each n-th update, n times as strong (lazily);

@@ -22,6 +22,7 @@ import jaxgan.algorithms
 import jaxgan.models
 from jaxgan import augment, schedules
 from jaxgan.algorithms import player
+from jaxgan.algorithms.masks import MASKS
 from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
 from jaxgan.config import flatten, with_values
@@ -35,7 +36,7 @@ from jaxgan.rules import PLAYERS
 
 # Modules of the two packages that are no model and no algorithm.
 _SHARED = {"choices", "conditions", "heads", "layers", "norms"}
-_SHARED |= {"latents", "player", "terms", "view"}
+_SHARED |= {"latents", "masks", "player", "terms", "view"}
 
 ROLES = ("generator", "encoder", "discriminator")
 LARGEST = 2**16  # of what a network's field may be: features, blocks
@@ -85,6 +86,10 @@ def build(config: ConfigDict, values: Mapping[str, Any] | None = None) -> Any:
         "beta": lambda: scalar(config, config.vae.beta),
         "gamma": lambda: scalar(config, config.vae.gamma),
         "layer": lambda: config.vae.layer,
+        "masks": lambda: _masks(config),
+        "distance": lambda: config.inpaint.distance,
+        "reconstruction": lambda: scalar(config, config.inpaint.reconstruction),
+        "adversarial": lambda: scalar(config, config.inpaint.adversarial),
     }
     return make(**networks, **{name: arguments[name]() for name in arguments if name in taken})
 
@@ -94,33 +99,51 @@ def _networks(
 ) -> dict[str, nn.Module]:
     """An algorithm's networks, by their roles. Raises UserError for one that the model lacks."""
     *sides, channels = config.derived.image_shape
-    roles, decodes = [role for role in ROLES if role in taken], "likelihood" in taken
+    decodes, completes = "likelihood" in taken, "masks" in taken
     outputs = _likelihood(config).outputs if decodes else 1
     derived = {
         "generator": {
             "image_shape": (*sides, channels * outputs),
             **({"output": "linear"} if decodes else {}),
+            **({"given": channels + 1} if completes else {}),
         },
         "encoder": {"z_dim": config.z_dim},
         "discriminator": {},
     }
     networks = {}
-    for role in roles:
+    for role in (role for role in ROLES if role in taken):
         network = getattr(model, role.capitalize(), nn.Module)
         fields = {field.name for field in dataclasses.fields(network)}
-        if not fields >= derived[role].keys():
-            lacks = "encoder" if role == "encoder" else "generator that can be a decoder"
+        if (
+            not fields >= derived[role].keys()
+            or (role == "generator" and "given" in fields) > completes
+        ):
             raise UserError(
-                f"model.name: {config.model.name} has no {lacks}, which the algorithm "
-                f"{config.algorithm} needs; mlp and dcgan have one"
+                f"model.name: {config.model.name} is no network for the algorithm "
+                f"{config.algorithm}; {_SUITED[decodes or role == 'encoder', completes]}"
             )
-        classes = {"num_classes": config.derived.num_classes}
+        classes = {"num_classes": config.derived.num_classes} if "num_classes" in fields else {}
         networks[role] = _network(network, config, role, **classes, **derived[role])
     return networks
 
 
+# Which networks an algorithm takes, by whether it encodes and whether it completes images.
+_SUITED = {
+    (False, False): "gated is for inpaint, the others are for it",
+    (True, False): "mlp and dcgan have an encoder and can decode",
+    (False, True): "gated is",
+}
+
+
 def _likelihood(config: ConfigDict) -> Likelihood:
     return lookup(LIKELIHOODS, config.vae.likelihood, "vae.likelihood")
+
+
+def _masks(config: ConfigDict) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in config.inpaint.masks.split(","))
+    for name in names:
+        lookup(MASKS, name, "inpaint.masks")
+    return names
 
 
 def _held(value: Any) -> schedules.Schedule:

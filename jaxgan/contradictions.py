@@ -26,7 +26,12 @@ PARTS: dict[str, tuple[str, Any]] = {
     "instance_noise": ("view", EARLIER["instance_noise"]),
     "augment.policy": ("view", "none"),
     "unrolled_steps": ("unrolled_steps", EARLIER["unrolled_steps"]),
-    **{f"vae.{name}": (name, usual) for name, usual in EARLIER["vae"].items()},
+    "conditional": ("num_classes", False),
+    **{
+        f"{section}.{name}": (name, usual)
+        for section in ("vae", "inpaint")
+        for name, usual in EARLIER[section].items()
+    },
 }
 
 

@@ -22,7 +22,17 @@ from jax.sharding import Mesh
 
 from jaxgan import data, parallel, writer
 from jaxgan.errors import UserError
-from jaxgan.metrics import INCEPTION, METRICS, SETTINGS, Estimate, Moments, Scene, Seen, Spectra
+from jaxgan.metrics import (
+    INCEPTION,
+    LARGEST_FILL,
+    METRICS,
+    SETTINGS,
+    Estimate,
+    Moments,
+    Scene,
+    Seen,
+    Spectra,
+)
 from jaxgan.metrics.frechet import join, moments
 from jaxgan.metrics.networks import LPIPS_VGG16, Network
 from jaxgan.metrics.networks.outputs import Outputs
@@ -30,6 +40,8 @@ from jaxgan.sampler import CHUNK, Sampler
 from jaxgan.typing import Array, Params, PyTree
 
 FORMAT = 1  # to be raised when the same images and networks give other features
+# What a metric may need that images alone do not have.
+OF_A_RUN = frozenset({"generate", "bounds", "complete", "training", "training_images"})
 ROWS = 2048  # features whose moments are taken at once
 
 
@@ -116,6 +128,11 @@ class Examiner:
 
     def examples(self, examples: Examples, needs: frozenset[str], name: str) -> Seen:
         """What is needed of real images, and their labels."""
+        seen = self._look(self.batches(examples), examples.count, needs | {"labels"}, name)
+        return seen if examples.class_names else seen._replace(labels=None)
+
+    def batches(self, examples: Examples) -> Iterator[tuple[Array, Array]]:
+        """Images and labels (0 where there are none), the last batch filled up with more."""
         process, processes = jax.process_index(), jax.process_count()
         share = slice(process * self.size // processes, (process + 1) * self.size // processes)
 
@@ -124,14 +141,10 @@ class Examiner:
             images, labels = examples.read(numbers)
             return images, np.zeros(len(images), np.int32) if labels is None else labels
 
-        def batches() -> Iterator[PyTree]:
-            starts = ((first,) for first in range(0, examples.count, self.size))
-            with contextlib.closing(data.ahead(read, starts)) as made:
-                for _, batch in made:
-                    yield parallel.place(self.mesh, batch, batch_axis=0)
-
-        seen = self._look(batches(), examples.count, needs | {"labels"}, name)
-        return seen if examples.class_names else seen._replace(labels=None)
+        starts = ((first,) for first in range(0, examples.count, self.size))
+        with contextlib.closing(data.ahead(read, starts)) as made:
+            for _, batch in made:
+                yield parallel.place(self.mesh, batch, batch_axis=0)
 
     def samples(
         self, drawn: Iterator[Array], count: int, needs: frozenset[str], name: str, stopped=None
@@ -216,19 +229,30 @@ class Trial:
         self.training = None
         if judge.training and "training" in judge.needs:
             self.training = self.see(judge.training, "training images")
+        self.training_images = None
+        if judge.training and "training_images" in judge.needs:
+            numbers = judge.training.order[: min(judge.training.count, LARGEST_FILL)]
+            self.training_images = judge.training.read(numbers)[0]
 
     def of_state(self, sampler: Sampler, state: PyTree, seed: int, stopped=None) -> dict[str, Any]:
         """The values of samples of the state, by their names. Raises Stopped once `stopped()`."""
-        labels = None
+        labels, count, needs = None, self.samples, self.judge.needs
         cycle = np.zeros(1, np.int32)
         if sampler.algorithm.num_classes:  # as frequent as they are in the data
-            cycle, labels = self.real.labels, np.resize(self.real.labels, self.samples)
-        drawn = sampler.draw(state, cycle, self.samples, seed)
-        name = f"samples of seed {seed}"
-        fake = self._examiner.samples(drawn, self.samples, self.judge.needs, name, stopped)
-        generate = sampler.generator(state, seed) if "generate" in self.judge.needs else None
-        bounds = sampler.bounds(state) if "bounds" in self.judge.needs else None
-        of_model = {"generate": generate, "bounds": bounds, "z_dim": sampler.algorithm.z_dim}
+            cycle, labels = self.real.labels, np.resize(self.real.labels, count)
+        if hasattr(sampler.algorithm, "sample"):
+            drawn = sampler.draw(state, cycle, count, seed)
+        else:  # it starts from images: the real ones
+            given = self.judge.reference.first(count)
+            drawn = sampler.made(state, self._examiner.batches(given), seed)
+            count = given.count
+        fake = self._examiner.samples(drawn, count, needs, f"samples of seed {seed}", stopped)
+        generate = sampler.generator(state, seed) if "generate" in needs else None
+        of_model: dict[str, Any] = {
+            name: sampler.of(name, state) for name in ("bounds", "complete") if name in needs
+        }
+        z_dim = getattr(sampler.algorithm, "z_dim", 0)
+        of_model |= {"generate": generate, "z_dim": z_dim}
         return self._measure(fake._replace(labels=labels), seed, **of_model)
 
     def of_images(
@@ -271,10 +295,10 @@ class Trial:
         key = jax.random.fold_in(jax.random.key(seed), 8)  # others have 0 to 7
         reference = judge.reference
         of_data = reference.class_names, reference.shares, self.training, judge.perceptual
-        scene = Scene(key, *of_data, **generator)
+        scene = Scene(key, *of_data, training_images=self.training_images, **generator)
         values: dict[str, Any] = {}
         for name in judge.metrics:
-            if generator or not METRICS[name].needs & {"generate", "bounds", "training"}:
+            if generator or not METRICS[name].needs & OF_A_RUN:
                 found = METRICS[name].measure(self.real, fake, scene)
                 values |= jax.block_until_ready(found)
         return {judge.called(name): value for name, value in values.items()}

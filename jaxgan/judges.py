@@ -201,9 +201,17 @@ class Asked:
     weights: str = ""  # these and the following: see networks.load
     sha256: str = ""
     resize: str = ""
-    encodes: bool = False  # does the algorithm have bounds?
+    abilities: frozenset[str] = frozenset()  # "bounds", "complete": what the algorithm has
     training: bool = False  # compare the images of the section's own split, too
     prefix: str = "--"  # of keys in errors
+
+
+ABILITIES = {"bounds": "an autoencoder (algorithm=vae)", "complete": "algorithm=inpaint"}
+
+
+def abilities(algorithm: Any) -> frozenset[str]:
+    """What metrics may need of an algorithm that not all have."""
+    return frozenset(name for name in ABILITIES if hasattr(algorithm, name))
 
 
 def asked_by(config: Any, algorithm: Any = None) -> Asked:
@@ -219,7 +227,7 @@ def asked_by(config: Any, algorithm: Any = None) -> Asked:
         weights=wanted.weights,
         sha256=wanted.sha256,
         resize=wanted.resize,
-        encodes=hasattr(algorithm, "bounds"),
+        abilities=abilities(algorithm),
         training=bool(wanted.split),
         prefix="evaluation.",
     )
@@ -367,13 +375,15 @@ def _reason_against(name: str, judge: Judge, asked: Asked) -> str:
         return f"is of classes, and {set_name} has none"
     if "labels" in needs and not asked.labelled:
         return "is of classes, and the samples are of none"
-    if "bounds" in needs and not asked.encodes:
-        return "is of an autoencoder (algorithm=vae)"
+    for ability in (needs & ABILITIES.keys()) - asked.abilities:
+        return f"is of {ABILITIES[ability]}"
     if "generate" in needs and not asked.latent:
         return "is of a generator, not of images"
     if "generate" in needs and asked.latent != "normal":
         return f"is of normal latents, not {asked.latent}"
-    if "training" in needs and (trained is None or _overlap(trained, reference)):
+    if needs & {"training", "training_images"} and (
+        trained is None or _overlap(trained, reference)
+    ):
         return "takes real images that were not trained on, by another split than that of training"
     return ""
 

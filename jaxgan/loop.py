@@ -70,7 +70,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
                 if experiment.at_rest(config, start.step):
                     more = "Its learning rate has come to 0; more takes another, longer run."
                 writer.say(f"This run is finished: {start.step:,} steps. {more}")
-                return _farewell(mirror, run.members)
+                return _farewell(mirror, run.members, algorithm)
             if judge:
                 run.judge = judges.ready(judge, config)
             writer.say(summary)
@@ -88,7 +88,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
             writer.say(
                 f"{step:,} steps ({config.derived.kimg:,.0f} kimg) in {seconds / 60:.1f} min."
             )
-            return _farewell(mirror, run.members)
+            return _farewell(mirror, run.members, algorithm)
 
 
 @dataclasses.dataclass
@@ -381,12 +381,13 @@ class _Training:
         return {"attempts": self.attempts, "unfinished": self.unfinished, "devices": devices}
 
 
-def _farewell(mirror: folders.Mirror, members: list[seeds.Member]) -> int:
+def _farewell(mirror: folders.Mirror, members: list[seeds.Member], algorithm: Any) -> int:
     folder, home = mirror.folder, mirror.home
     curves = writer.write_curves(folder, [member.group for member in members])
     found = [*sorted((folder / "samples").glob("*.png"))[-len(members) :], curves]
     mirror.push()
     pictures = [str(home / path.relative_to(folder)) for path in filter(None, found)]
     writer.say(f"pictures: {', '.join(pictures)}")
-    writer.say(f"next: python -m jaxgan sample --workdir {home} --num 64 --out samples.png")
+    verb = "sample" if hasattr(algorithm, "sample") else "reconstruct"
+    writer.say(f"next: python -m jaxgan {verb} --workdir {home} --num 64 --out {verb}.png")
     return 0

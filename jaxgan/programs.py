@@ -21,6 +21,8 @@ from jaxgan.experiment import abstract_state, make_feed, members, way
 from jaxgan.sampler import Sampler
 from jaxgan.typing import Metrics, PyTree, UInt8
 
+GIVEN = 30  # images that a picture shows what is made of
+
 
 class Programs:
     """What is compiled for a run: all that takes long, before its first step."""
@@ -265,6 +267,8 @@ def _drawing_of_one(
     plot, over real ones."""
     key_of = lambda seed: jax.random.fold_in(jax.random.key(seed), 3)  # noqa: E731 init took 0 to 2
     classes = config.derived.num_classes
+    if not hasattr(algorithm, "sample"):
+        return _drawing_of_given(config, algorithm, mesh, dataset, key_of)
     like, whole = abstract_state(algorithm, mesh), parallel.replicated(mesh)
     key = key_of(config.seed)
     if len(config.derived.image_shape) == 1:
@@ -278,6 +282,21 @@ def _drawing_of_one(
     sample = lambda state, key: data.to_uint8(algorithm.sample(state, key, labels))  # noqa: E731
     images = jax.jit(sample, out_shardings=whole).lower(like, key).compile()
     return lambda state, seed: writer.grid(np.asarray(images(state, key_of(seed))), columns)
+
+
+def _drawing_of_given(
+    config: ConfigDict, algorithm: Any, mesh: Mesh, dataset: Any, key_of: Callable
+) -> Callable[[PyTree, int], UInt8[np.ndarray, "h w c"]]:
+    """(state, seed) -> what the algorithm shows of the data's first images."""
+    count, columns = min(GIVEN, dataset.num_examples), 10
+    images, labels = dataset.read(np.arange(count))
+    labels = np.zeros(count, np.int32) if labels is None else labels
+    shown = lambda state, key: algorithm.show(state, key, data.to_float(images), labels)  # noqa: E731
+    like, whole = abstract_state(algorithm, mesh), parallel.replicated(mesh)
+    program = jax.jit(shown, out_shardings=whole).lower(like, key_of(config.seed)).compile()
+    return lambda state, seed: writer.rows(
+        [np.asarray(data.to_uint8(each)) for each in program(state, key_of(seed))], columns
+    )
 
 
 def costs(config: ConfigDict, algorithm: Any, dataset: Any, mesh: Mesh) -> str:

@@ -84,6 +84,9 @@ RULES: dict[str, Rule] = {
     "vae.samples": Rule(int, 1, 10_000),
     **dict.fromkeys(("vae.beta", "vae.gamma"), WEIGHT),
     "vae.layer": TEXT,
+    "inpaint.masks": TEXT,
+    "inpaint.distance": Rule(str, among=("l1", "l2")),
+    **dict.fromkeys(("inpaint.reconstruction", "inpaint.adversarial"), WEIGHT),
     "class_loss.discriminator_weight": WEIGHT,
     "class_loss.generator_weight": WEIGHT,
     "class_loss.temperature": Rule(float, 0.01),
@@ -148,6 +151,8 @@ EARLIER: dict[str, Any] = {
     "unrolled_steps": 0,
     "vae": {"likelihood": "bernoulli", "bound": "elbo", "samples": 1, "beta": 1.0}
     | {"gamma": 0.001, "layer": ""},
+    "inpaint": {"masks": "box,strokes,half", "distance": "l1"}
+    | {"reconstruction": 1.0, "adversarial": 0.01},
     "model": {"encoder": {}},
     "class_loss": {"margin": 0.98}
     | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),

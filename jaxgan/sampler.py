@@ -50,10 +50,13 @@ class Sampler:
             key = jax.random.fold_in(jax.random.key(seed), 7)
             return algorithm.with_standing_statistics(state, key)
 
+        def make(state, seed, number, images, labels):
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 4), number)
+            return data.to_uint8(algorithm.show(state, key, data.to_float(images), labels)[-1])
+
         self._draw = jax.jit(draw_chunks, out_shardings=parallel.split(mesh, 0))
         self._stand = jax.jit(stand)
-        if hasattr(algorithm, "bounds"):
-            self._bounds = jax.jit(algorithm.bounds, static_argnames="samples")
+        self._make = jax.jit(make, out_shardings=parallel.split(mesh, 0))
 
     def draw(self, state: PyTree, labels: np.ndarray, count: int, seed: int) -> Iterator[Array]:
         """Batches of uint8 images (or float32 points), `count` or more, of the labels in turn.
@@ -79,9 +82,19 @@ class Sampler:
             raise UserError("--statistics: with those of batches an image has no latent of its own")
         return Partial(self.algorithm.render, self._prepared(state, seed))
 
-    def bounds(self, state: PyTree) -> Callable[..., dict[str, Array]]:
-        """The algorithm's `bounds` of that state, without it."""
-        return functools.partial(self._bounds, parallel.distribute(self.mesh, state))
+    def made(
+        self, state: PyTree, batches: Iterator[tuple[Array, Array]], seed: int
+    ) -> Iterator[Array]:
+        """What the algorithm makes of uint8 images, batch by batch."""
+        state = parallel.distribute(self.mesh, state)
+        for number, (images, labels) in enumerate(batches):
+            yield self._make(state, np.uint32(seed), np.int32(number), images, labels)
+
+    def of(self, name: str, state: PyTree) -> Callable[..., Any]:
+        """The algorithm's function of that name (bounds, complete), of that state."""
+        static = "samples" if name == "bounds" else None
+        function = jax.jit(getattr(self.algorithm, name), static_argnames=static)
+        return functools.partial(function, parallel.distribute(self.mesh, state))
 
     def _prepared(self, state: PyTree, seed: int) -> PyTree:
         """On all devices, with the statistics that are asked for."""

@@ -69,6 +69,17 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int) -> UInt8[np.ndarray
     return canvas
 
 
+def rows(
+    pictures: Sequence[UInt8[np.ndarray, "n h w c"]], columns: int
+) -> UInt8[np.ndarray, "gh gw c"]:
+    """Several series of images in one grid, where the n-th of each stand below one another."""
+    count, *shape = pictures[0].shape
+    columns = min(columns, count)
+    blank = np.zeros((-count % columns, *shape), np.uint8)
+    lines = [np.concatenate([each, blank]).reshape(-1, columns, *shape) for each in pictures]
+    return grid(np.stack(lines, 1).reshape(-1, *shape), columns)
+
+
 def scatter(
     fake: Float[np.ndarray, "n 2"], real: Float[np.ndarray, "m 2"] | None = None
 ) -> UInt8[np.ndarray, "h w c"]:

@@ -275,7 +275,7 @@ class VAE:
         such."""
         return self.infer(state.encoder_ema.params, state.encoder_ema.stats, images, labels)[0]
 
-    def reconstruct(
+    def show(
         self,
         state: VAEState,
         key: Key[Array, ""],

@@ -281,7 +281,7 @@ class VAEGAN:
         """What is seen of the images: all."""
         return images
 
-    def reconstruct(
+    def show(
         self,
         state: VAEGANState,
         key: Key[Array, ""],

@@ -132,7 +132,7 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
         labelled=conditional,
         latent=config.latent,
         split=arguments.split,
-        encodes=hasattr(algorithm, "bounds"),
+        abilities=judges.abilities(algorithm),
         training=True,
         **_features(arguments),
     )

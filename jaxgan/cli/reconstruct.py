@@ -1,8 +1,8 @@
-"""Encode real images and draw them again: rows of images, each above what came out.
+"""Draw real images, and below each what the network makes of it.
 
-For runs whose algorithm has an encoder (vae, vaegan), by the averaged weights. The images are test
-images of the run's data set, where it has any; black and white ones, where the likelihood is of
-such.
+For runs whose algorithm starts from images: of an encoder (vae, vaegan) its reconstructions, black
+and white ones where the likelihood is of such; of inpaint the images with random holes, and with
+these filled. By the averaged weights, of test images of the run's data set, where it has any.
 
     python -m jaxgan reconstruct --workdir runs/vae --num 40 --out again.png
 """
@@ -41,18 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxgan import data, writer
 
-    algorithm, state, images, labels = encoded(arguments, arguments.num)
+    algorithm, state, images, labels = given(arguments, arguments.num, "show")
     key = jax.random.key(arguments.seed)
-    seen, again = jax.jit(algorithm.reconstruct)(state, key, images, labels)
-    columns = min(len(images), 10)
-    blank = -np.ones((-len(images) % columns, *images.shape[1:]), np.float32)
-    rows = [
-        np.concatenate([each, blank]).reshape(-1, columns, *blank.shape[1:])
-        for each in (np.asarray(seen), np.asarray(again))
-    ]
-    pairs = np.stack(rows, 1).reshape(-1, *blank.shape[1:])
-    writer.write_png(arguments.out, writer.grid(np.asarray(data.to_uint8(pairs)), columns))
-    error = float(np.mean(np.square(np.asarray(seen) - np.asarray(again)))) / 4
+    shown = jax.jit(algorithm.show)(state, key, images, labels)
+    pictures = [np.asarray(data.to_uint8(each)) for each in shown]
+    writer.write_png(arguments.out, writer.rows(pictures, 10))
+    error = float(np.mean(np.square(np.asarray(shown[0]) - np.asarray(shown[-1])))) / 4
     print(
         f"{len(images):,} images of step {int(state.step):,}, mean squared error {error:.4f} of "
         f"pixels in [0, 1]: {arguments.out}"
@@ -68,10 +62,10 @@ def check_out(arguments: argparse.Namespace) -> None:
         raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
 
 
-def encoded(arguments: argparse.Namespace, count: int):
+def given(arguments: argparse.Namespace, count: int, able: str):
     """The run's algorithm and state, and as many real images with their labels.
 
-    Raises UserError for an algorithm without an encoder, and for points.
+    Raises UserError for an algorithm that is not `able`, and for points.
     """
     import jax.numpy as jnp
     import numpy as np
@@ -80,10 +74,11 @@ def encoded(arguments: argparse.Namespace, count: int):
 
     workdir = folder_at(arguments.workdir)
     config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
-    if not hasattr(algorithm, "reconstruct"):
+    if not hasattr(algorithm, able):
+        others = {"show": "starts from no images", "encode": "encodes no images"}[able]
         raise UserError(
-            f"--workdir: {workdir} is a run of the algorithm {config.algorithm}, which encodes no "
-            f"images; vae and vaegan do"
+            f"--workdir: {workdir} is a run of the algorithm {config.algorithm}, which {others}; "
+            f"vae and vaegan do"
         )
     if len(config.derived.image_shape) == 1:
         raise UserError(f"--workdir: {workdir} is a run on points, not images")

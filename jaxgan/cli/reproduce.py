@@ -19,7 +19,7 @@ from jaxgan.errors import UserError, lookup
 
 NAMES = (
     *("dirac", "ring", "grid", "unrolled_ring", "stacked_mnist", "mnist_parzen", "lucic"),
-    *("sngan_cifar10", "r3gan_cifar10", "sngan_imagenet128", "sagan_imagenet128"),
+    *("vae_mnist", "sngan_cifar10", "r3gan_cifar10", "sngan_imagenet128", "sagan_imagenet128"),
     "biggan_imagenet128",
 )
 QUICK = 1_000, 2  # steps, seeds

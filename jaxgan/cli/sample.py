@@ -103,6 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
     config, algorithm, state = experiment.load_run(*of_run)
     if len(config.derived.image_shape) == 1 and not out.suffix:
         raise UserError(f"--out: {out} is a folder for images; points go to .png, .npy or .npz")
+    if not hasattr(algorithm, "sample"):
+        raise UserError(
+            f"--workdir: {arguments.workdir} is a run of the algorithm {config.algorithm}, which "
+            f"starts from images; see reconstruct"
+        )
     classes = _classes(arguments, config)
     labels = np.resize(np.array(classes, np.int32), arguments.num)
     mesh = parallel.make_mesh(1, 1)

@@ -10,7 +10,7 @@ vaegan), by the averaged weights; all other latents stay at their means.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.reconstruct import add_seed, check_out, encoded
+from jaxgan.cli.reconstruct import add_seed, check_out, given
 from jaxgan.cli.sample import add_member, add_step
 from jaxgan.errors import UserError
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxgan import data, writer
 
-    algorithm, state, images, labels = encoded(arguments, IMAGES)
+    algorithm, state, images, labels = given(arguments, IMAGES, "encode")
     key = jax.random.key(arguments.seed)
     posterior = jax.jit(algorithm.encode)(state, algorithm.observed(key, images), labels)
     told = np.asarray(posterior.divergence().mean(0))
@@ -52,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     values = np.linspace(-arguments.reach, arguments.reach, COLUMNS)
     for row, dimension in enumerate(order):
         z[row, :, dimension] = values
-    z = jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32)
-    drawn = jax.jit(algorithm.render)(state, z, jnp.repeat(labels[:1], len(z)))
+    flat = jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32)
+    drawn = jax.jit(algorithm.render)(state, flat, jnp.repeat(labels[:1], len(flat)))
     writer.write_png(arguments.out, writer.grid(np.asarray(data.to_uint8(drawn)), COLUMNS))
     listed = ", ".join(f"{dimension} ({told[dimension]:.2f})" for dimension in order)
     print(f"latents, with the nats that they tell: {listed}")

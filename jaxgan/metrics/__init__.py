@@ -21,6 +21,7 @@ from jaxgan.data import to_float
 from jaxgan.errors import UserError, lookup
 from jaxgan.metrics import (
     classifier,
+    completion,
     conditional,
     frechet,
     kernel,
@@ -45,6 +46,7 @@ PAIRS = 1000  # of images, for LPIPS and MS-SSIM
 LARGEST_PATHS = 10_000  # for the perceptual path length
 CHUNK = 250  # images whose pixels are looked at in one call
 LATENTS = 5_000  # of an image, for its importance-weighted bound (Burda et al. 2016)
+LARGEST_FILL = 10_000  # training images that a hole may be filled from
 ACTIVE = 0.01  # the variance over images of an active latent dimension's mean (the same)
 
 
@@ -70,6 +72,8 @@ class Scene(NamedTuple):
     perceptual: PyTree = None  # the weights of LPIPS
     generate: Any = None  # (z b d, labels b) -> images b h w c in [-1, 1]
     z_dim: int = 0
+    complete: Any = None  # (key, images b h w c) -> (with holes filled, masks b h w 1)
+    training_images: Any = None  # uint8 n h w c, of those trained on
     bounds: Any = None  # (key, images b h w c, labels b, samples) -> VAE.bounds of these
 
 
@@ -219,6 +223,56 @@ def _importance_bound(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
     return {"importance_bound": _bounds(real, scene, LATENTS, 50)["importance_bound"].mean()}
 
 
+FILLS = ("means", "pixels", "images")
+
+
+def _completion(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
+    training = to_float(scene.training_images[:LARGEST_FILL])
+
+    def of(filled: Array, images: Array, mask: Array) -> dict[str, Array]:
+        return completion.measures(images, filled, mask)
+
+    return _of_holes(real, scene, training, of)
+
+
+def _completion_lpips(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
+    training = to_float(scene.training_images[:LARGEST_FILL])
+
+    def of(filled: Array, images: Array, mask: Array) -> dict[str, Array]:
+        a, b = lpips.to_rgb(images), lpips.to_rgb(filled)
+        return {"lpips": lpips.lpips(scene.perceptual, a, b)}
+
+    return _of_holes(real, scene, training, of)
+
+
+def _of_holes(real: Seen, scene: Scene, training: Array, of: Callable) -> dict[str, Any]:
+    """Means of what `of` says of the model's completions and of those that FILLS name."""
+    found: dict[str, list] = {}
+    for first in range(0, len(real.images), 50):
+        key = jax.random.fold_in(scene.key, first)
+        images = to_float(real.images[first : first + 50])
+        filled, mask = scene.complete(key, images)
+        fills = {
+            "": filled,
+            "_by_means": completion.by_means(images, mask),
+            "_by_pixels": completion.by_pixels(images, mask),
+            "_by_images": completion.by_images(images, mask, training),
+        }
+        for fill, of_fill in fills.items():
+            for name, values in of(of_fill, images, mask).items():
+                found.setdefault(f"hole_{name}{fill}", []).append(np.asarray(values))
+    return {name: np.nanmean(np.concatenate(values)) for name, values in found.items()}
+
+
+def _hole_values(**directions: int) -> dict[str, int]:
+    fills = {f"_by_{fill}": 0 for fill in FILLS}
+    return {
+        f"hole_{name}{fill}": sign if fill == "" else 0
+        for name, sign in directions.items()
+        for fill in ("", *fills)
+    }
+
+
 def _bounds(real: Seen, scene: Scene, samples: int, size: int) -> dict[str, np.ndarray]:
     """What the model under trial knows of the real images, `size` of them at a time."""
     count = len(real.images)
@@ -278,6 +332,12 @@ METRICS: dict[str, Metric] = {
     "sliced_wasserstein": _metric("images", {"sliced_wasserstein": -1}, _sliced),
     "spectrum": _metric("images", {"spectrum": -1}, _spectrum),
     "parzen": _metric("images", {"parzen": 1, "parzen_width": 0}, _parzen),
+    "completion": _metric(
+        "images complete training_images", _hole_values(psnr=1, ssim=1, l1=-1), _completion
+    ),
+    "completion_lpips": _metric(
+        "images complete training_images perceptual", _hole_values(lpips=-1), _completion_lpips
+    ),
     "elbo": _metric("images bounds", {"elbo": 1, "active_units": 0}, _elbo),
     "importance_bound": _metric("images bounds", {"importance_bound": 1}, _importance_bound),
     "modes": _metric(

@@ -40,6 +40,15 @@ def ms_ssim(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]) -> Float[Arr
     return jnp.mean(product, -1)
 
 
+@jax.jit
+def ssim_map(a: Float[Array, "b h w c"], b: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """SSIM of the window around each pixel, of images in [-1, 1], mirrored at the border."""
+    side = WINDOW // 2
+    pad = lambda x: jnp.pad(x, ((0, 0), (side, side), (side, side), (0, 0)), "symmetric")  # noqa: E731
+    luminance, contrast = _similarities(*(pad((x + 1) / 2) for x in (a, b)))
+    return luminance * contrast
+
+
 def _similarities(a: Array, b: Array) -> tuple[Array, Array]:
     # Wang et al. 2004, equations 6 to 13: luminance, and contrast with structure
     mean_a, mean_b = _blurred(a), _blurred(b)

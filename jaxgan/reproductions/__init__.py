@@ -7,7 +7,7 @@ picture there.
 
 from typing import Any
 
-from jaxgan.reproductions import digits, dirac, large, lucic, mixtures
+from jaxgan.reproductions import autoencoders, digits, dirac, large, lucic, mixtures
 
 REPRODUCTIONS: dict[str, Any] = {
     "dirac": dirac,
@@ -17,5 +17,6 @@ REPRODUCTIONS: dict[str, Any] = {
     "stacked_mnist": digits.STACKED_MNIST,
     "mnist_parzen": digits.MNIST_PARZEN,
     "lucic": lucic.LUCIC,
+    "vae_mnist": autoencoders.VAE_MNIST,
     **large.LARGE,
 }

@@ -1,0 +1,244 @@
+"""Completion of images: context encoders (Pathak et al., CVPR 2016,
+https://arxiv.org/abs/1604.07379).
+
+The generator sees an image with a hole, and where that is, and draws the whole; what it draws in
+the hole is put there. One step is an update of the discriminator, then one of the generator:
+
+    discriminator  down its adversarial loss of whole images against completed ones
+    generator      down `reconstruction` times the distance in the hole + `adversarial` times its
+                   adversarial loss (equation 3)
+
+What the paper leaves open, or is done in another way:
+
+* The distance is the mean absolute or squared difference over the missing pixels of the minibatch.
+* The discriminator sees completed images whole, with the mask beside (Yu et al. 2019, SN-PatchGAN),
+  not the hole alone; real images have the same masks beside them.
+* Each update draws its masks anew. Both players see the same minibatch in a step, with other masks.
+* Where `adversarial` is 0 there is no adversarial game, and the discriminator learns for nothing.
+* Pixels in the hole are 0, mid-grey, to the generator.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from jaxgan import schedules
+from jaxgan.algorithms import masks, player
+from jaxgan.algorithms.player import Average, Player
+from jaxgan.losses import Loss, accuracy
+from jaxgan.schedules import Scalar
+from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
+
+DISTANCES: dict[str, Callable[[Array], Array]] = {"l1": jnp.abs, "l2": jnp.square}
+
+
+class InpaintState(struct.PyTreeNode):
+    """All that training changes."""
+
+    step: Any  # int32 scalar
+    key: Any  # a typed key, never split
+    generator: Player
+    discriminator: Player
+    ema: Average  # of the generator
+
+
+@dataclass(frozen=True, eq=False)
+class Inpaint:
+    """What training does not change. See the config's keys of the same names."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    generator_optimizer: Callable[[Any], optax.GradientTransformation]  # of a step
+    discriminator_optimizer: Callable[[Any], optax.GradientTransformation]
+    loss: Loss
+    batch_size: int
+    ema_halflife: Scalar  # images
+    ema_rampup: float
+    masks: tuple[str, ...] = ("box", "strokes", "half")
+    distance: str = "l1"
+    reconstruction: Scalar = 1.0
+    adversarial: Scalar = 0.01
+    accumulate: int = 1
+    dtype: Any = jnp.float32
+
+    n_critic = minibatches = 1
+    num_classes = 0
+    opponent = None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self.generator.image_shape
+
+    def init(self, key: Key[Array, ""]) -> InpaintState:
+        g_key, d_key, state_key = (jax.random.fold_in(key, n) for n in range(3))
+        at_start = jnp.zeros((), jnp.int32)
+        seen = jnp.zeros((2, *self.image_shape[:2], self.image_shape[2] + 1))
+        generator = player.create(
+            self.generator, self.generator_optimizer(at_start), g_key, seen, None
+        )
+        discriminator = player.create(
+            self.discriminator, self.discriminator_optimizer(at_start), d_key, seen, None
+        )
+        return InpaintState(
+            step=at_start,
+            key=state_key,
+            generator=generator,
+            discriminator=discriminator,
+            ema=player.copied(generator),
+        )
+
+    # ----------------------------------------------------------------------------------------------
+    # The step
+
+    def step(self, state: InpaintState, batch: Batch) -> tuple[InpaintState, Metrics]:
+        """One training step. `batch`: image float32 1 b h w c in [-1, 1]."""
+        minibatch = {"image": batch["image"][0]}
+        key = jax.random.fold_in(state.key, state.step)
+        metrics: Metrics = {}
+
+        def updated(role: str, objective: Callable, optimizer: Any, stream: int) -> Player:
+            old = getattr(state, role)
+            of_role = lambda *arguments: objective(*arguments, state)  # noqa: E731
+            parts = player.parts(minibatch, jax.random.fold_in(key, stream), self.accumulate)
+            gradients, stats, found = player.gradients(
+                of_role, old.params, old.stats, parts, self.accumulate
+            )
+            norms = player.gradient_norms(gradients)
+            metrics.update(found)
+            metrics.update({f"{role[0]}_gradient_norm{name}": x for name, x in norms.items()})
+            return player.update(old, optimizer(state.step), gradients, stats)
+
+        optimizer = self.discriminator_optimizer
+        discriminator = updated("discriminator", self.discriminator_loss, optimizer, 0)
+        state = state.replace(discriminator=discriminator)
+        generator = updated("generator", self.generator_loss, self.generator_optimizer, 1)
+        ema = player.average(
+            state.ema,
+            generator,
+            images=state.step.astype(jnp.float32) * self.batch_size,
+            per_step=self.batch_size,
+            halflife=schedules.at(self.ema_halflife, state.step),
+            rampup=self.ema_rampup,
+        )
+        return state.replace(step=state.step + 1, generator=generator, ema=ema), metrics
+
+    def discriminator_loss(
+        self, params: Params, stats: Stats, part: Batch, state: InpaintState
+    ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
+        """Of its parameters, beside (stats afterwards, metrics). `part`: image, key."""
+        real, mask = part["image"], self.mask(part["key"], part["image"])
+        old = state.generator
+        fake, _, _ = self._filled(old.params, old.stats, real, mask, train=True)
+        real_logits, after = self._judge(params, stats, real, mask)
+        fake_logits, after = self._judge(params, after, fake, mask)
+        loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
+        return loss, (
+            after,
+            {
+                "d_loss": loss,
+                "real_logit": jnp.mean(real_logits),
+                "fake_logit": jnp.mean(fake_logits),
+                "d_accuracy": accuracy(self.loss, real_logits, fake_logits),
+            },
+        )
+
+    def generator_loss(
+        self, params: Params, stats: Stats, part: Batch, state: InpaintState
+    ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
+        """Of its parameters, beside (stats afterwards, metrics)."""
+        real, mask = part["image"], self.mask(part["key"], part["image"])
+        fake, _, after = self._filled(params, stats, real, mask, train=True)
+        opponent = state.discriminator
+        judge = lambda images: self._judge(opponent.params, opponent.stats, images, mask)[0]  # noqa: E731
+        logits = judge(fake)
+        real_logits = judge(real) if self.loss.uses_real else logits
+        adversarial = jnp.mean(self.loss.generator(logits, real_logits))
+        missing = jnp.maximum(jnp.sum(mask) * real.shape[-1], 1)
+        error = jnp.sum(DISTANCES[self.distance](fake - real)) / missing  # 0 outside the hole
+        weights = (
+            schedules.at(each, state.step) for each in (self.reconstruction, self.adversarial)
+        )
+        of_error, of_game = weights
+        loss = of_error * error + of_game * adversarial
+        return loss, (after, {"reconstruction": error, "g_loss": adversarial})
+
+    # ----------------------------------------------------------------------------------------------
+    # Their parts
+
+    def mask(self, key: Key[Array, ""], images: Float[Array, "b h w c"]) -> Float[Array, "b h w 1"]:
+        """Random holes in as many images, 1 where they are missing."""
+        count, height, width, _ = images.shape
+        return masks.draw(jax.random.fold_in(key, 0), self.masks, (count, height, width))
+
+    def _filled(
+        self,
+        params: Params,
+        stats: Stats,
+        images: Float[Array, "b h w c"],
+        mask: Float[Array, "b h w 1"],
+        train: bool,
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"], Stats]:
+        """The images with their holes filled, what is seen of them, and the stats afterwards."""
+        seen = (1 - mask) * images
+        given = jnp.concatenate([seen, mask], -1)
+        drawn, after = player.apply(
+            self.generator, params, stats, given, None, train=train, dtype=self.dtype
+        )
+        return seen + mask * drawn, seen, after
+
+    def _judge(
+        self,
+        params: Params,
+        stats: Stats,
+        images: Float[Array, "b h w c"],
+        mask: Float[Array, "b h w 1"],
+    ) -> tuple[Float[Array, " n"], Stats]:
+        given = jnp.concatenate([images, mask], -1)
+        return player.apply(
+            self.discriminator, params, stats, given, None, train=True, dtype=self.dtype
+        )
+
+    # ----------------------------------------------------------------------------------------------
+    # Images, by the average
+
+    def fill(
+        self, state: InpaintState, images: Float[Array, "b h w c"], mask: Float[Array, "b h w 1"]
+    ) -> Float[Array, "b h w c"]:
+        """The images, with what is missing of them drawn."""
+        return self._filled(state.ema.params, state.ema.stats, images, mask, train=False)[0]
+
+    def complete(
+        self, state: InpaintState, key: Key[Array, ""], images: Float[Array, "b h w c"]
+    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 1"]]:
+        """The images with random holes filled, and where these are."""
+        mask = self.mask(key, images)
+        return self.fill(state, images, mask), mask
+
+    def show(
+        self,
+        state: InpaintState,
+        key: Key[Array, ""],
+        images: Float[Array, "b h w c"],
+        labels: Int[Array, " b"],
+    ) -> tuple[Float[Array, "b h w c"], ...]:
+        """The images, what is left of them beside random holes, and with these filled."""
+        mask = self.mask(key, images)
+        return images, (1 - mask) * images, self.fill(state, images, mask)
+
+    def health(self, state: InpaintState) -> Metrics:
+        """As that of GAN."""
+        singular = {
+            f"{role[0]}_{name}": value
+            for role, each in player.players(state).items()
+            for name, value in player.largest_singular_value(each).items()
+        }
+        return {"ema_distance": player.distance(state.ema, state.generator), **singular}
+
+
+make = Inpaint
