@@ -290,8 +290,10 @@ def _drawing_of_given(
     """(state, seed) -> what the algorithm shows of the data's first images."""
     count, columns = min(GIVEN, dataset.num_examples), 10
     images, labels = dataset.read(np.arange(count))
-    labels = np.zeros(count, np.int32) if labels is None else labels
-    shown = lambda state, key: algorithm.show(state, key, data.to_float(images), labels)  # noqa: E731
+    given = data.to_float(jnp.asarray(images)), jnp.zeros(count, jnp.int32)
+    if labels is not None:
+        given = given[0], jnp.asarray(labels)
+    shown = lambda state, key: algorithm.show(state, key, *given)  # noqa: E731
     like, whole = abstract_state(algorithm, mesh), parallel.replicated(mesh)
     program = jax.jit(shown, out_shardings=whole).lower(like, key_of(config.seed)).compile()
     return lambda state, seed: writer.rows(

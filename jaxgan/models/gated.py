@@ -7,8 +7,9 @@ as those of context encoders (Pathak et al. 2016). The discriminator is SN-Patch
 stride 2 with spectral normalisation, and a logit for each place of the last map.
 
 Smaller than the paper's: one stage in place of two, a U-Net in place of dilated convolutions and
-contextual attention; 3 halvings (as far as the size is even), `width` features beside the image,
-twice as many after each.
+contextual attention; 3 halvings (as far as `image_shape` is even), `width` features beside the
+image, twice as many after each. The generator takes other sizes too, if they can be halved as
+often.
 """
 
 import flax.linen as nn
@@ -58,7 +59,7 @@ class Generator(nn.Module):
         x = Gated(self.width, 5, gated=self.gated)(x)
         skips = []
         for level in range(HALVINGS):
-            if x.shape[1] % 2 or x.shape[2] % 2:
+            if any(side % 2 ** (level + 1) for side in self.image_shape[:2]):
                 break
             skips.append(x)
             x = Gated(self.width * 2 ** (level + 1), 3, 2, gated=self.gated)(x)
