@@ -277,6 +277,53 @@ def test_what_it_cannot_is_one_sentence(run, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def picture(path, size, white=None):
+    """A PNG: a ramp, or black with a white rectangle."""
+    pixels = np.uint8(np.arange(size[0] * size[1]).reshape(size[1], size[0]) % 251)
+    if white:
+        pixels[:] = 0
+        left, top, right, bottom = white
+        pixels[top:bottom, left:right] = 255
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def fill(run, folder, image, mask):
+    named = ["--image", str(image), "--mask", str(mask), "--out", str(folder / "whole.png")]
+    return main(["inpaint", "--workdir", str(run), *named])
+
+
+def test_a_picture_of_another_size_is_filled(run, tmp_path, capsys):
+    image = picture(tmp_path / "a.png", (37, 45))
+    mask = picture(tmp_path / "m.png", (37, 45), (5, 10, 15, 30))
+    assert fill(run, tmp_path, image, mask) == 0
+    assert "12.0% of" in capsys.readouterr().out  # 200 of 1,665
+    before, after = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "whole.png"))
+    hole = np.asarray(Image.open(mask)) == 255
+    assert before.shape == after.shape
+    np.testing.assert_array_equal(before[~hole], after[~hole])
+    assert (before[hole] != after[hole]).mean() > 0.9
+
+
+def test_mistakes_in_filling_are_one_sentence(run, tmp_path, capsys):
+    image = picture(tmp_path / "a.png", (20, 20))
+    hole = picture(tmp_path / "m.png", (20, 20), (5, 5, 9, 9))
+    (tmp_path / "text.png").write_text("no picture")
+    for given, mask, message in (
+        (tmp_path / "none.png", hole, "--image: "),
+        (tmp_path / "text.png", hole, "--image: "),
+        (
+            image,
+            picture(tmp_path / "n.png", (20, 21), (5, 5, 9, 9)),
+            "20 x 21 pixels, and the image",
+        ),
+        (image, picture(tmp_path / "o.png", (20, 20), (0, 0, 0, 0)), "is nowhere white"),
+    ):
+        assert fill(run, tmp_path, given, mask) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "whole.png").exists()
+
+
 def settings(*overrides):
     given = configs.load("configs/inpaint.py", overrides)
     configs.validate(given)

@@ -4,13 +4,23 @@ import argparse
 import sys
 
 from jaxgan import __version__, cli
-from jaxgan.cli import evaluate, plan, prepare, reconstruct, reproduce, sample, traverse
+from jaxgan.cli import (
+    evaluate,
+    inpaint,
+    plan,
+    prepare,
+    reconstruct,
+    reproduce,
+    sample,
+    traverse,
+)
 
 VERBS = {
     "sample": sample,
     "evaluate": evaluate,
     "reconstruct": reconstruct,
     "traverse": traverse,
+    "inpaint": inpaint,
     "prepare": prepare,
     "plan": plan,
     "reproduce": reproduce,

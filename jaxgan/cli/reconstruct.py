@@ -54,10 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check_png(out: Path) -> None:
+    """Raises UserError for what is no picture's name."""
+    if out.suffix != ".png" or out.is_dir():
+        raise UserError(f"--out: {out} is not a .png file")
+
+
 def check_out(arguments: argparse.Namespace) -> None:
     """Raises UserError for what is no picture, or no seed."""
-    if arguments.out.suffix != ".png" or arguments.out.is_dir():
-        raise UserError(f"--out: {arguments.out} is not a .png file")
+    check_png(arguments.out)
     if not 0 <= arguments.seed < 2**32:
         raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
 
