@@ -1,8 +1,8 @@
 """What must be set before jax is imported, and what child processes inherit.
 
 Eight fake CPU devices, no implicit rank promotion, a folder for data sets, and one cache of
-compiled programs for all workers and child processes, since compilation is most of what the tests
-wait for.
+compiled programs for all workers and child processes, which XLA hardly optimises, since compilation
+is most of what the tests wait for.
 """
 
 import atexit
@@ -29,14 +29,17 @@ if FAKE_DEVICES not in os.environ.get("XLA_FLAGS", ""):
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's `&` leaves it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["JAX_PLATFORMS"] = "cpu"
+# XLA hardly optimises: most programs run shorter than they compile. With 0 it does.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 
 @pytest.fixture
-def compiled_quickly():
-    """XLA hardly optimises: for programs that run shorter than they compile."""
+def compiled_well():
+    """XLA optimises, for what is said of its programs or takes long to run."""
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+    quick = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", quick)

@@ -15,7 +15,6 @@ from jaxgan import augment
 from jaxgan.augment import ada, diffaugment, geometry
 from jaxgan.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 NAMES = [
     *("color", "translation", "cutout", "diffaugment", "flip"),
     *("ada_blit", "ada_geometry", "ada_color", "ada_filter", "ada_noise", "ada_cutout"),

@@ -9,8 +9,6 @@ from PIL import Image
 from jaxgan import config, loop, writer
 from jaxgan.cli.main import main
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 def tiny(name, *overrides):
     settings = config.tiny(config.load(f"configs/{name}.py", overrides))

@@ -14,7 +14,6 @@ from jaxgan.losses import LOSSES
 from jaxgan.models import heads
 from jaxgan.penalties import GENERATOR_PENALTIES, PENALTIES
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 DEFAULT = Path(__file__).parents[1] / "configs" / "default.py"
 # Ways to give labels: to the discriminator, to the generator.
 CONDITIONINGS = [None, *itertools.product(heads.CONDITIONINGS, ["embedding"])]

@@ -13,7 +13,7 @@ from jaxgan import config, experiment, loop, writer
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 
 
-def test_the_new_gan_trains(tmp_path, monkeypatch, compiled_quickly):
+def test_the_new_gan_trains(tmp_path, monkeypatch):
     model, text = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     lines = [line for line in (model + text).splitlines() if line.strip()]
     assert len(lines) <= 40

@@ -306,7 +306,7 @@ def test_evaluate_writes_what_it_prints(run, cache, tmp_path, capsys):
     assert both[1]["figures"]["samples"]["frechet"]["standard_error"] is None
 
 
-def test_the_modes_of_a_mixture_are_counted_unasked(cache, tmp_path, compiled_quickly):
+def test_the_modes_of_a_mixture_are_counted_unasked(cache, tmp_path):
     settings = config.tiny(config.load("configs/ring.py", []))
     assert loop.train(settings, tmp_path / "ring") == 0
     assert evaluate("--workdir", tmp_path / "ring", "--samples", 40, "--seeds", 1) == 0

@@ -22,7 +22,6 @@ from jaxgan.penalties import PENALTIES
 SHAPE, NUM_CLASSES, Z_DIM, BATCH = (8, 8, 1), 3, 4, 6
 KEYS = {"d_loss", "g_loss", "real_logit", "fake_logit", "d_accuracy"}
 KEYS |= {"real_diversity", "fake_diversity", "d_gradient_norm", "g_gradient_norm"}
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 both_models = pytest.mark.parametrize("model", ["mlp", "dcgan"])
 
 

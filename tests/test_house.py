@@ -23,7 +23,7 @@ FLOORS = [
     {"experiment"},
     {"evaluation"},
     {"judges"},
-    {"programs", "reproductions"},
+    {"programs", "reproductions", "stylize"},
     {"loop", "planning"},
     {"cli"},
     {"__main__", "train"},  # nothing but ways into cli and loop

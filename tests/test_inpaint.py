@@ -19,7 +19,6 @@ from jaxgan.metrics.ssim import ms_ssim, ssim_map
 from jaxgan.models import gated
 
 SHAPE = (12, 12, 3)
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 # --------------------------------------------------------------------------------------------------

@@ -22,9 +22,6 @@ from jaxgan.ops.conv import conv, conv_transpose
 key = jax.random.key(0)
 
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
-
 def normal(*shape, seed=0):
     return jax.random.normal(jax.random.key(seed), shape)
 

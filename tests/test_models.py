@@ -16,7 +16,6 @@ from jaxgan.models.choices import CHOICES
 from jaxgan.models.layers import Conv, Dense
 from jaxgan.models.norms import BatchNorm, normalise
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 MODELS = {"dcgan": dcgan, "mlp": mlp, "resnet": resnet, "sagan": sagan, "r3gan": r3gan}
 NARROW = {  # fields of both players
     "dcgan": {"width": 4},

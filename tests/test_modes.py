@@ -13,8 +13,6 @@ from jaxgan.errors import UserError
 from jaxgan.experiment import abstract_state
 from jaxgan.rules import PLAYERS
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 LONG = 20  # steps
 # Adam makes steps of full size of gradients that are rounding alone, such as that of a critic's
 # last bias; with this eps it does not.

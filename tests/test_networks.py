@@ -33,7 +33,6 @@ def file(tmp_path_factory):
     return path, download.sha256(path)
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 def test_a_network_with_the_users_weights(file, tmp_path):
     path, sha256 = file
     network = load(NAME, str(path), sha256.upper(), "", tmp_path)

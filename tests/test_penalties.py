@@ -30,7 +30,6 @@ from jaxgan.penalties import (
     zero_centred,
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "losses.json").read_text())["penalties"]
 GAME = GOLDEN["game"]
 CASES = {

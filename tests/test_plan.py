@@ -203,7 +203,6 @@ def planned(tmp_path, *arguments, topology="cpu:8", code=0):
     return json.loads(out.read_text())["plans"]
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 def test_a_plan_for_fake_devices(tmp_path, capsys):
     one, eight = planned(tmp_path, *SMALL, "--batch_size=32", topology="cpu:1,cpu:8")
     text = capsys.readouterr().out
@@ -247,7 +246,6 @@ def leaves(state, player):
     return jax.tree.leaves(getattr(state, player).params)
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 def test_accumulation_needs_less_memory_and_precision_is_a_key(tmp_path):
     wide = ["--config.data.name=cifar10", "--config.model.generator.width=8"]
     wide += ["--config.model.discriminator.width=8", "--config.steps_per_call=2"]

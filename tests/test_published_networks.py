@@ -14,7 +14,6 @@ from jaxgan.errors import UserError
 from jaxgan.losses import LOSSES
 from jaxgan.models import biggan, goodfellow, metz
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 LABELS = jnp.arange(4) % 3
 
 

@@ -146,7 +146,6 @@ def test_a_papers_own_setting_fits_together(path):
     assert jax.eval_shape(algorithm.step, state, batch)[0] == state
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize(
     "path",
     [
@@ -169,7 +168,6 @@ def test_config_trains_and_samples(path, tmp_path):
         assert np.asarray(picture).std() > 0
 
 
-@pytest.mark.usefixtures("compiled_quickly")
 @pytest.mark.parametrize("path", [p for p in CONFIGS if p.stem in RESUMED], ids=lambda p: p.stem)
 def test_config_trains_resumes_and_samples(path, tmp_path, capsys):
     settings, workdir = tiny(path), tmp_path / "run"

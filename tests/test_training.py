@@ -38,8 +38,6 @@ from tests.test_gan import (
     still,
 )
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 def run(algorithm, steps=1, seed=0):
     """The state and the metrics after so many steps on data of their own."""

@@ -17,7 +17,6 @@ from jaxgan.likelihoods import LIKELIHOODS
 from jaxgan.models import dcgan, mlp
 
 SHAPE, CLASSES, Z_DIM, BATCH = (8, 8, 1), 3, 4, 6
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def optimizer(name="adam", learning_rate=1e-3, **arguments):

@@ -14,7 +14,6 @@ from jaxgan.losses import LOSSES
 from jaxgan.models import dcgan
 
 BATCH, Z_DIM, RATE, GAMMA = 5, 3, 0.5, 0.3
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 class LinearGenerator(nn.Module):

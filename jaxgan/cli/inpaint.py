@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_png(arguments.out)
-    mask = _read("--mask", arguments.mask, 1)
+    mask = read_picture("--mask", arguments.mask, 1)
 
     import jax
     import numpy as np
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--workdir: {workdir} is a run of the algorithm {config.algorithm}, which fills no "
             f"holes; inpaint does"
         )
-    image = _read("--image", arguments.image, config.derived.image_shape[2])
+    image = read_picture("--image", arguments.image, config.derived.image_shape[2])
     if image.shape[:2] != mask.shape[:2]:
         sizes = [f"{each.shape[1]} x {each.shape[0]}" for each in (mask, image)]
         raise UserError(f"--mask: {sizes[0]} pixels, and the image has {sizes[1]}")
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(flag: str, path: Path, channels: int):
+def read_picture(flag: str, path: Path, channels: int):
     """The picture's pixels, uint8 h w c. Raises UserError where it is none."""
     from jaxgan.data import images
 

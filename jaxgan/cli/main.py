@@ -12,6 +12,7 @@ from jaxgan.cli import (
     reconstruct,
     reproduce,
     sample,
+    stylize,
     traverse,
 )
 
@@ -21,6 +22,7 @@ VERBS = {
     "reconstruct": reconstruct,
     "traverse": traverse,
     "inpaint": inpaint,
+    "stylize": stylize,
     "prepare": prepare,
     "plan": plan,
     "reproduce": reproduce,

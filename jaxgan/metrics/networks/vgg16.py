@@ -8,7 +8,7 @@ The features are the mean of relu5_3 over the image, as the dense layers are not
 are no logits. Images are of 224 pixels, as the network was trained; it takes any size from 16 up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +57,17 @@ def activations(
 
     Raises ValueError for images of which a side is below 16 pixels: pooling leaves nothing.
     """
+    return tuple(stage[-1] for stage in relus(params, images))
+
+
+def relus(
+    params: Params, images: Float[Array, "b h w 3"], convolve: Callable | None = None
+) -> tuple[tuple[Float[Array, "b _ _ _"], ...], ...]:
+    """Every layer's output, relu3_1 as [2][0], of float32 RGB images in [0, 255]; `convolve`
+    instead of the convolution that metrics are defined by.
+
+    Raises ValueError as `activations` does.
+    """
     if min(images.shape[1:3]) < SMALLEST:
         raise ValueError(f"images of {images.shape[1:3]} pixels: VGG16 takes {SMALLEST} or more")
     mean, deviation = (jnp.asarray([[[each]]], images.dtype) for each in (MEAN, DEVIATION))
@@ -64,9 +75,11 @@ def activations(
     found = []
     for stage, convolutions in enumerate(params["stages"]):
         x = x if stage == 0 else _halved(x)
+        outputs = []
         for convolution in convolutions:
-            x = jnp.maximum(_conv(x, convolution), 0)
-        found.append(x)
+            x = jnp.maximum((convolve or _conv)(x, convolution), 0)
+            outputs.append(x)
+        found.append(tuple(outputs))
     return tuple(found)
 
 

@@ -1,0 +1,100 @@
+"""Draw the content of one picture in the style of another (Gatys et al. 2016).
+
+The pixels are sought by optimisation, from the content's own; the picture so far is written every
+--preview iterations, and Ctrl-C ends with what there is. 256 pixels take minutes on two cores.
+
+    python -m jaxgan stylize --content photo.jpg --style painting.jpg --out painted.png
+"""
+
+import argparse
+from pathlib import Path
+
+from jaxgan.cli.inpaint import read_picture
+from jaxgan.cli.reconstruct import check_png
+from jaxgan.errors import UserError
+
+SMALLEST = 32  # pixels along the shorter side
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--content", type=Path, required=True, help="a picture: PNG, JPEG, ...")
+    parser.add_argument("--style", type=Path, required=True, help="another")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.png")
+    parser.add_argument(
+        "--size", type=int, default=256, help="pixels along the longer side of both (default 256)"
+    )
+    parser.add_argument("--steps", type=int, default=200, help="iterations (default 200)")
+    parser.add_argument("--preview", type=int, default=25, help="iterations between (default 25)")
+    weights = {"content": 1.0, "style": 1e3, "variation": 1e-3}
+    for name, usual in weights.items():
+        parser.add_argument(
+            f"--{name}_weight", type=float, default=usual, help=f"of its loss (default {usual:g})"
+        )
+    parser.add_argument("--noise", action="store_true", help="begin with noise, as the paper does")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    check_png(arguments.out)
+    for name, least in (("size", SMALLEST), ("steps", 1), ("preview", 1), ("seed", 0)):
+        if getattr(arguments, name) < least:
+            raise UserError(f"--{name}: {getattr(arguments, name)} is not {least} or more")
+    names = ("content_weight", "style_weight", "variation_weight")
+    weights = [getattr(arguments, name) for name in names]
+    for name, weight in zip(names, weights, strict=True):
+        if not 0 <= weight < float("inf"):
+            raise UserError(f"--{name}: {weight} is not a number of 0 or more")
+    pictures = [_resized(flag, arguments) for flag in ("content", "style")]
+
+    import itertools
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import tqdm
+
+    from jaxgan import data, stylize, writer
+    from jaxgan.metrics.networks import lpips_weights
+
+    params = lpips_weights(data.directory_of() / "jaxgan_metrics")
+    content, style = (data.to_float(jnp.asarray(each))[None] for each in pictures)
+    target = jax.jit(stylize.target_of)(params, content, style)
+    start = content
+    if arguments.noise:
+        start = jax.random.uniform(jax.random.key(arguments.seed), content.shape, float, -1, 1)
+
+    def write(image) -> None:
+        writer.write_png(arguments.out, np.asarray(data.to_uint8(image))[0])
+
+    last = start
+    series = stylize.optimise(params, target, start, stylize.Weights(*weights))
+    with tqdm.tqdm(total=arguments.steps, unit="iteration", disable=None) as bar:
+        try:
+            for n, (last, losses) in enumerate(itertools.islice(series, arguments.steps + 1)):
+                told = "  ".join(f"{name} {float(x):.4g}" for name, x in losses._asdict().items())
+                if n % arguments.preview == 0 or n == arguments.steps:
+                    tqdm.tqdm.write(f"iteration {n:>4}  {told}")
+                    write(last)
+                bar.update(n - bar.n)
+        except KeyboardInterrupt:
+            tqdm.tqdm.write("stopped; the picture is as far as it got")
+    write(last)
+    print(f"{content.shape[2]} x {content.shape[1]} pixels: {arguments.out}")
+    return 0
+
+
+def _resized(flag: str, arguments: argparse.Namespace):
+    """The picture's pixels, uint8 h w 3, with the longer side asked for."""
+    import numpy as np
+    from PIL import Image
+
+    path = getattr(arguments, flag)
+    image = Image.fromarray(read_picture(f"--{flag}", path, 3))
+    scale = arguments.size / max(image.size)
+    width, height = (max(round(scale * side), 1) for side in image.size)
+    if min(width, height) < SMALLEST:
+        raise UserError(
+            f"--{flag}: {path} would have {width} x {height} pixels; the shorter side takes "
+            f"{SMALLEST} or more, by a larger --size"
+        )
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
