@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxgan import data, evaluation, judges, parallel
+from jaxgan import data, evaluation, parallel, references
 from jaxgan.metrics.frechet import frechet, moments
 from jaxgan.metrics.kernel import kernel_distance
 from jaxgan.metrics.neighbours import held
@@ -27,9 +27,9 @@ DRAWS = 10
 
 def features():
     """Of all 12,000 images."""
-    network = judges.classifier_of(SECTION, data.open_set(SECTION["name"]), Path())
+    network = references.classifier_of(SECTION, data.open_set(SECTION["name"]), Path())
     examiner = evaluation.Examiner({"features": network}, parallel.whole_mesh())
-    sets = (judges.open_examples(SECTION, split) for split in ("train", "test"))
+    sets = (references.open_examples(SECTION, split) for split in ("train", "test"))
     return np.concatenate(
         [examiner.examples(each, frozenset({"features"}), "").features for each in sets]
     )

@@ -112,15 +112,13 @@ def _networks(
     }
     networks = {}
     for role in (role for role in ROLES if role in taken):
-        network = getattr(model, role.capitalize(), nn.Module)
-        fields = {field.name for field in dataclasses.fields(network)}
-        if (
-            not fields >= derived[role].keys()
-            or (role == "generator" and "given" in fields) > completes
-        ):
+        network: Any = getattr(model, role.capitalize(), None)
+        fields = {field.name for field in dataclasses.fields(network)} if network else set()
+        takes_images = role == "generator" and "given" in fields
+        if not network or not fields >= derived[role].keys() or takes_images > completes:
             raise UserError(
                 f"model.name: {config.model.name} is no network for the algorithm "
-                f"{config.algorithm}; {_SUITED[decodes or role == 'encoder', completes]}"
+                f"{config.algorithm}; {_SUITED['encoder' in taken, completes]}"
             )
         classes = {"num_classes": config.derived.num_classes} if "num_classes" in fields else {}
         networks[role] = _network(network, config, role, **classes, **derived[role])
@@ -129,8 +127,8 @@ def _networks(
 
 # Which networks an algorithm takes, by whether it encodes and whether it completes images.
 _SUITED = {
-    (False, False): "gated is for inpaint, the others are for it",
-    (True, False): "mlp and dcgan have an encoder and can decode",
+    (False, False): "all are but gated, which is for inpaint",
+    (True, False): "mlp and dcgan are, which have an encoder",
     (False, True): "gated is",
 }
 

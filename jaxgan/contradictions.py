@@ -17,6 +17,7 @@ PARTS: dict[str, tuple[str, Any]] = {
     "model.encoder": ("encoder", {}),
     "penalties": ("penalties", {}),
     "generator_penalties": ("generator_penalties", {}),
+    "loss": ("loss", "nonsaturating"),
     "label_smoothing": ("loss", EARLIER["label_smoothing"]),
     "n_critic": ("n_critic", 1),
     "updates": ("simultaneous", EARLIER["updates"]),
@@ -52,9 +53,38 @@ def check(
             raise UserError(
                 f"{key}: the algorithm {config.algorithm} does not look at it; leave it at {usual}"
             )
-    for wrong, text in _contradictions(config, discriminator, penalties):
+    contradictions = _contradictions(config, discriminator, penalties)
+    for wrong, text in [*_of_algorithm(config, discriminator, taken), *contradictions]:
         if wrong:
             raise UserError(text)
+
+
+def _of_algorithm(
+    config: ConfigDict, discriminator: nn.Module | None, taken: Collection[str]
+) -> list[tuple[bool, str]]:
+    derived, name = config.derived, config.data.name
+    conditioning = getattr(discriminator, "conditioning", "")
+    points = len(derived.image_shape) == 1
+    return [
+        (
+            conditioning in CLASS_LOSSES and "classes" not in taken,
+            f"model.discriminator.conditioning: {conditioning!r} classifies images, and the "
+            f"algorithm {config.algorithm} has no loss for that",
+        ),
+        (
+            "masks" in taken and points,
+            f"data.name: {name} is of points, and {config.algorithm} completes images",
+        ),
+        (
+            "masks" in taken and not derived.num_examples,
+            f"data.name: {name} is drawn without end, and the algorithm {config.algorithm} shows "
+            f"what it makes of a set's first images",
+        ),
+        (
+            "likelihood" in taken and points and config.vae.likelihood != "gaussian",
+            f"vae.likelihood: {name} is of points, real numbers; set it to gaussian",
+        ),
+    ]
 
 
 def _contradictions(

@@ -249,7 +249,7 @@ class Trial:
         fake = self._examiner.samples(drawn, count, needs, f"samples of seed {seed}", stopped)
         generate = sampler.generator(state, seed) if "generate" in needs else None
         of_model: dict[str, Any] = {
-            name: sampler.of(name, state) for name in ("bounds", "complete") if name in needs
+            name: sampler.of(name, state, seed) for name in ("bounds", "complete") if name in needs
         }
         z_dim = getattr(sampler.algorithm, "z_dim", 0)
         of_model |= {"generate": generate, "z_dim": z_dim}

@@ -353,7 +353,7 @@ def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
 
     NaN where it cannot: it counts the body of a loop once, and unrolling is one.
     """
-    if algorithm.opponent:
+    if algorithm.opponent and getattr(algorithm, "unrolled_steps", 1):
         return math.nan
     algorithm = dataclasses.replace(algorithm, accumulate=1)  # another loop, of the same work
 

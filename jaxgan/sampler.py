@@ -50,13 +50,28 @@ class Sampler:
             key = jax.random.fold_in(jax.random.key(seed), 7)
             return algorithm.with_standing_statistics(state, key)
 
-        def make(state, seed, number, images, labels):
+        def make_chunk(state, seed, number, images, labels):
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 4), number)
             return data.to_uint8(algorithm.show(state, key, data.to_float(images), labels)[-1])
 
+        def make_chunks(state, seed, numbers, images, labels):
+            chunks = [x.reshape(-1, CHUNK, *x.shape[1:]) for x in (images, labels)]
+            numbers, images, labels = parallel.constrain_batch((numbers, *chunks))
+            one = jax.vmap(make_chunk, (None, None, 0, 0, 0))
+            made = one(state, seed, numbers, images, labels)
+            return made.reshape(-1, *made.shape[2:])
+
         self._draw = jax.jit(draw_chunks, out_shardings=parallel.split(mesh, 0))
         self._stand = jax.jit(stand)
-        self._make = jax.jit(make, out_shardings=parallel.split(mesh, 0))
+        self._make = jax.jit(make_chunks, out_shardings=parallel.split(mesh, 0))
+        everywhere = parallel.replicated(mesh)
+        self._functions = {
+            name: jax.jit(
+                getattr(algorithm, name), static_argnames=static, out_shardings=everywhere
+            )
+            for name, static in (("bounds", "samples"), ("complete", None))
+            if hasattr(algorithm, name)
+        }
 
     def draw(self, state: PyTree, labels: np.ndarray, count: int, seed: int) -> Iterator[Array]:
         """Batches of uint8 images (or float32 points), `count` or more, of the labels in turn.
@@ -85,16 +100,16 @@ class Sampler:
     def made(
         self, state: PyTree, batches: Iterator[tuple[Array, Array]], seed: int
     ) -> Iterator[Array]:
-        """What the algorithm makes of uint8 images, batch by batch."""
-        state = parallel.distribute(self.mesh, state)
-        for number, (images, labels) in enumerate(batches):
-            yield self._make(state, np.uint32(seed), np.int32(number), images, labels)
+        """What the algorithm makes of uint8 images, batch by batch of 64 for each device; every 64
+        have a key of their own."""
+        state = self._prepared(state, seed)
+        for n, (images, labels) in enumerate(batches):
+            numbers = np.arange(n * self.mesh.size, (n + 1) * self.mesh.size, dtype=np.int32)
+            yield self._make(state, np.uint32(seed), numbers, images, labels)
 
-    def of(self, name: str, state: PyTree) -> Callable[..., Any]:
+    def of(self, name: str, state: PyTree, seed: int) -> Callable[..., Any]:
         """The algorithm's function of that name (bounds, complete), of that state."""
-        static = "samples" if name == "bounds" else None
-        function = jax.jit(getattr(self.algorithm, name), static_argnames=static)
-        return functools.partial(function, parallel.distribute(self.mesh, state))
+        return functools.partial(self._functions[name], self._prepared(state, seed))
 
     def _prepared(self, state: PyTree, seed: int) -> PyTree:
         """On all devices, with the statistics that are asked for."""

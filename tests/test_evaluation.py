@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import config, data, evaluation, experiment, judges, loop, parallel
+from jaxgan import config, data, evaluation, experiment, judges, loop, parallel, references
 from jaxgan.cli.main import main
 from jaxgan.sampler import Sampler
 
@@ -61,7 +61,7 @@ def of_run(workdir, mesh, samples=200):
     with jax.set_mesh(mesh):
         trial = evaluation.Trial(judge(samples=samples), mesh, samples)
         found = trial.of_state(Sampler(algorithm, mesh), state, 1)
-        training = judges.open_examples(SECTION, "train[:150]")
+        training = references.open_examples(SECTION, "train[:150]")
         return figures(found), figures(trial.of_images(training, "", labelled=True))
 
 
@@ -141,7 +141,7 @@ def test_what_was_seen_is_kept_and_what_is_damaged_seen_again(cache, capsys):
 def test_pixels_are_kept_of_no_more_real_images_than_samples(cache):
     seen = trial(("frechet", "sliced_wasserstein"), samples=50).real
     assert (len(seen.images), seen.number, len(seen.labels)) == (50, 300, 300)
-    examples = judges.open_examples(SECTION, "test[:300]")
+    examples = references.open_examples(SECTION, "test[:300]")
     images, labels = examples.read(examples.order)
     np.testing.assert_array_equal(seen.images, images[:50])
     np.testing.assert_array_equal(seen.labels, labels)
@@ -159,19 +159,19 @@ def test_moments_are_of_all_batches(cache, monkeypatch):
 def test_what_was_seen_of_others_is_not_taken(cache):
     """By points with other means, and of another split of stacked images."""
     ring, grid = ({**SECTION, "name": name} for name in ("ring", "grid"))
-    of_grid = judges.open_examples(grid, "")
+    of_grid = references.open_examples(grid, "")
     for section, counted in ((grid, 0.98), (ring, 0.0)):
         made = evaluation.Trial(judge(("modes",), 0, "", section), mesh_of(1))
         found = figures(made.of_images(of_grid, "", labelled=True))
         np.testing.assert_allclose(found["counted"], counted, atol=0.02)
     stacked = {**SECTION, "name": "stacked:fashion_mnist_mini"}
-    few, many = (judges.open_examples(stacked, split) for split in ("test[:50]", "test"))
+    few, many = (references.open_examples(stacked, split) for split in ("test[:50]", "test"))
     assert few.identity != many.identity
 
 
 def test_labels_that_do_not_count_are_left_out(cache):
     made = trial(("diversity", "ms_ssim"))
-    images = judges.open_examples(SECTION, "train[:200]")
+    images = references.open_examples(SECTION, "train[:200]")
     of_classes, of_all = (
         made.of_images(images, "", labelled=labelled, keep=False) for labelled in (True, False)
     )
@@ -221,11 +221,11 @@ def test_samples_are_those_of_a_longer_series_and_of_their_labels(run):
 def test_points_of_the_data_are_within_three_deviations(name, modes, cache):
     section = {**SECTION, "name": name}
     made = judge(("modes", "prdc"), 0, "", section)
-    examples = judges.open_examples(section, "")
+    examples = references.open_examples(section, "")
     found = figures(evaluation.Trial(made, mesh_of(1)).of_images(examples, "", labelled=True))
     count = found["counted"] * 10_000
     np.testing.assert_allclose(found["counted"], 1 - np.exp(-4.5), atol=4e-3)  # in the plane
-    assert found["modes"] == modes and found["coverage"] == 1
+    assert found["modes"] == modes and found["coverage"] > 0.999  # distances round
     np.testing.assert_allclose(found["reverse_kl_floor"], (modes - 1) / (2 * count))
     assert found["reverse_kl"] < 3 * found["reverse_kl_floor"]
 
@@ -234,7 +234,7 @@ def test_stacked_images_have_the_modes_of_their_channels(cache):
     section = {**SECTION, "name": "stacked:fashion_mnist_mini"}
     made = judge(("modes", "accuracy", "frechet"), 0, "", section)
     network = made.networks["classifier"]
-    examples = judges.open_examples(section, "")
+    examples = references.open_examples(section, "")
     opened = examples.opened
     assert examples.count == 10_000 and len(examples.class_names) == 1000
     images, labels = examples.read(np.arange(200))

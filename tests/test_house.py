@@ -22,6 +22,7 @@ FLOORS = [
     {"assembly", "sampler"},
     {"experiment"},
     {"evaluation"},
+    {"references"},
     {"judges"},
     {"programs", "reproductions", "stylize"},
     {"loop", "planning"},

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import assembly, loop, writer
+from jaxgan import assembly, experiment, loop, writer
 from jaxgan import config as configs
 from jaxgan.algorithms import inpaint, masks, player
 from jaxgan.cli.main import main
 from jaxgan.errors import UserError
 from jaxgan.losses import LOSSES
-from jaxgan.metrics import completion
+from jaxgan.metrics import completion, lpips
 from jaxgan.metrics.ssim import ms_ssim, ssim_map
 from jaxgan.models import gated
 
@@ -122,11 +122,12 @@ def test_each_network_goes_down_its_sum(distance):
 
     def of_generator(params):
         fake = filled(params, holes[1])
-        where = jnp.broadcast_to(holes[1] == 1, fake.shape)
+        where = jnp.broadcast_to(holes[1] == 1, fake.shape).astype(float)
         error = jnp.abs(fake - real) if distance == "l1" else (fake - real) ** 2
         opponent = after.discriminator
         game = -jnp.mean(judged(opponent.params, opponent.stats, fake, holes[1])[0])
-        return 2.0 * jnp.sum(error * where) / jnp.sum(where) + 0.3 * game
+        of_images = jnp.sum(error * where, (1, 2, 3)) / jnp.sum(where, (1, 2, 3))
+        return 2.0 * jnp.mean(of_images) + 0.3 * game
 
     for role, objective in (("discriminator", of_discriminator), ("generator", of_generator)):
         params = getattr(state, role).params
@@ -209,6 +210,26 @@ def test_the_map_of_ssim_is_that_of_single_scale_ssim_inside():
     np.testing.assert_allclose(ssim_map(a, a), 1, rtol=1e-5)
 
 
+def test_lpips_within_everything_is_lpips():
+    random = np.random.default_rng(0)
+    channels, stages = 3, []
+    for widths in ((4,), (5,), (5,), (6,), (6,)):
+        stages.append([])
+        for width in widths:
+            kernel = jnp.float32(random.normal(0, 0.3, (3, 3, channels, width)))
+            stages[-1].append({"kernel": kernel, "bias": jnp.zeros(width)})
+            channels = width
+    heads = [jnp.float32(random.uniform(size=len(stage[-1]["bias"]))) for stage in stages]
+    params = {"stages": stages, "heads": heads}
+    a, b = (jnp.float32(random.uniform(-1, 1, (2, 34, 32, 3))) for _ in range(2))
+    whole = lpips.lpips_within(params, a, b, jnp.ones((2, 34, 32, 1)))
+    np.testing.assert_allclose(whole, lpips.lpips(params, a, b), rtol=1e-4)
+    left = jnp.zeros((2, 34, 32, 1)).at[:, :, :16].set(1)
+    far = lpips.lpips_within(params, a, a.at[:, :, 30:].set(b[:, :, 30:]), left)
+    near = lpips.lpips_within(params, a, a.at[:, :, :2].set(b[:, :, :2]), left)
+    assert (far < 0.2 * near).all()
+
+
 def test_simple_fills():
     mask = jnp.zeros((1, 1, 6, 1)).at[0, 0, 2:4].set(1)
     image = jnp.float32([0.0, 0.2, 9.0, 9.0, 0.6, 0.8]).reshape(1, 1, 6, 1)
@@ -239,9 +260,8 @@ def run(tmp_path_factory):
 
 def test_its_lines_and_pictures(run):
     last = writer.read_metrics(run)[-1]
-    fills = [
-        f"hole_{m}{f}" for m in ("psnr", "ssim", "l1") for f in ("", "_by_means", "_by_images")
-    ]
+    by = ("", "_by_means", "_by_pixels", "_by_images")
+    fills = [f"hole_{m}{f}" for m in ("psnr", "ssim", "l1") for f in by]
     assert {"d_loss", "g_loss", "reconstruction", *fills} <= set(last)
     assert np.isfinite(list(last.values())).all()
     with Image.open(run / "samples" / "00000004.png") as picture:
@@ -294,7 +314,7 @@ def fill(run, folder, image, mask):
 
 def test_a_picture_of_another_size_is_filled(run, tmp_path, capsys):
     image = picture(tmp_path / "a.png", (37, 45))
-    mask = picture(tmp_path / "m.png", (37, 45), (5, 10, 15, 30))
+    mask = picture(tmp_path / "m.png", (37, 45), (27, 10, 37, 30))  # to the border
     assert fill(run, tmp_path, image, mask) == 0
     assert "12.0% of" in capsys.readouterr().out  # 200 of 1,665
     before, after = (np.asarray(Image.open(tmp_path / name)) for name in ("a.png", "whole.png"))
@@ -302,6 +322,11 @@ def test_a_picture_of_another_size_is_filled(run, tmp_path, capsys):
     assert before.shape == after.shape
     np.testing.assert_array_equal(before[~hole], after[~hole])
     assert (before[hole] != after[hole]).mean() > 0.9
+    before = before.copy()
+    before[hole] = 7  # what is missing counts for nothing
+    Image.fromarray(before).save(image)
+    assert fill(run, tmp_path, image, mask) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "whole.png")), after)
 
 
 def test_mistakes_in_filling_are_one_sentence(run, tmp_path, capsys):
@@ -342,10 +367,20 @@ def settings(*overrides):
         ),
         (
             ["algorithm=gan", "loss=hinge"],
-            r"^model\.name: gated is no network for the algorithm gan; gated is for inpaint",
+            r"^model\.name: gated is no network for the algorithm gan; all are but gated",
         ),
     ],
 )
 def test_mistakes_are_told(overrides, message):
     with pytest.raises(UserError, match=message):
         assembly.build(settings(*overrides))
+
+
+@pytest.mark.parametrize(
+    "name, message", [("ring", "of points"), ("stacked:fashion_mnist_mini", "without end")]
+)
+def test_data_that_do_not_suit_are_told(name, message):
+    given = configs.load("configs/inpaint.py", [f"data.name={name}", "evaluate_every=0"])
+    with pytest.raises(UserError, match=f"^data\\.name: .*{message}"):
+        config, _ = experiment.prepare(given)
+        assembly.build(config)

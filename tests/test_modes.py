@@ -9,6 +9,7 @@ import pytest
 
 from jaxgan import config as configs
 from jaxgan import experiment, parallel, programs
+from jaxgan.algorithms.player import players
 from jaxgan.errors import UserError
 from jaxgan.experiment import abstract_state
 from jaxgan.rules import PLAYERS
@@ -22,6 +23,9 @@ EXPERIMENTS = {
     "cgan": {"penalties.r1": 1.0, "augment.policy": "ada", "augment.p": 0.5, "augment.target": 0.6},
     "wgan_gp": EPS,  # BatchNorm in the generator, five critic updates a step
     "sngan": EPS,  # spectral normalisation, hinges
+    "vae": {"optimizer.generator.arguments.eps": 1e-3, "vae.samples": 3},
+    "inpaint": {**EPS, "loss": "nonsaturating"},
+    "vaegan": EPS,
 }
 # No statistics of batches: layers of the critic without BatchNorm, and so the generator's.
 WITHOUT = {
@@ -66,7 +70,7 @@ def outcome(name, devices, settings=(), perturbed=0):
 
 
 def flat(state):
-    trees = state.generator.params, state.discriminator.params, state.ema.params
+    trees = [*(each.params for each in players(state).values()), state.ema.params]
     return np.concatenate([np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(trees)])
 
 
@@ -85,13 +89,18 @@ REPLICA = (("parallel.mode", "replica"),)
 SYNCHRONISED = (*REPLICA, ("parallel.synchronise", True))
 
 
-SLOW = [("dcgan", 4), *((name, n) for name in ("cgan", "wgan_gp") for n in (2, 4))]
+SLOW = [
+    ("dcgan", 2),
+    ("dcgan", 4),
+    ("vaegan", 8),
+    *((name, n) for name in ("cgan", "wgan_gp") for n in (2, 4)),
+]
 
 
 @pytest.mark.parametrize(
     "name, devices",
     [
-        *(("dcgan", 2), ("dcgan", 8), ("cgan", 8)),
+        *(("dcgan", 8), ("cgan", 8), ("vae", 8), ("inpaint", 8)),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in [*SLOW, ("wgan_gp", 8)]),
     ],
 )
@@ -145,6 +154,11 @@ def test_replicas_see_their_part_of_the_batch_unless_they_synchronise(name):
     for leaf in jax.tree.leaves(state.generator.stats):
         shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
         assert all(np.array_equal(shard, shards[0]) for shard in shards)
+
+
+@pytest.mark.parametrize("name", ["vae", "inpaint"])
+def test_replicas_share_noise_holes_and_sums(name):
+    assert apart(name, outcome(name, 8, REPLICA)[0]) < 2 * rounding(name) < 5e-5
 
 
 def test_replicas_train_as_one_program_where_nothing_looks_at_a_batch():

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import evaluation, judges
+from jaxgan import evaluation, references
 from jaxgan import weights as files
 from jaxgan.data import download
 from jaxgan.errors import UserError
@@ -96,8 +96,8 @@ def test_accelerators_compute_features_in_float32(name, tmp_path):
     if name == "classifier":
         section = {"name": "fashion_mnist_mini", "dir": "", "path": "", "split": "train"}
         section["image_size"] = 0
-        opened = judges.open_examples(section, "test[:9]").opened
-        network = judges.classifier_of(section, opened, tmp_path)
+        opened = references.open_examples(section, "test[:9]").opened
+        network = references.classifier_of(section, opened, tmp_path)
         products = products_of(network.apply, network.params, images)
         module = classifier.Classifier(10)
         classes = functools.partial(classifier._classes, module)

@@ -246,6 +246,7 @@ def leaves(state, player):
     return jax.tree.leaves(getattr(state, player).params)
 
 
+@pytest.mark.slow
 def test_accumulation_needs_less_memory_and_precision_is_a_key(tmp_path):
     wide = ["--config.data.name=cifar10", "--config.model.generator.width=8"]
     wide += ["--config.model.discriminator.width=8", "--config.steps_per_call=2"]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxgan import data, evaluation, judges, parallel
+from jaxgan import data, evaluation, parallel, references
 from jaxgan.metrics import METRICS, Scene
 
 SECTION = {"name": "fashion_mnist_mini", "dir": "", "path": "", "split": "train", "image_size": 0}
@@ -21,7 +21,7 @@ def sets():
     """A function that measures images against 600 others, after training on 600 more."""
     train = data.load("fashion_mnist_mini", "train")
     test = data.load("fashion_mnist_mini", "test")
-    network = judges.classifier_of(SECTION, train, Path())
+    network = references.classifier_of(SECTION, train, Path())
     mesh = parallel.mesh_of(jax.devices()[:1])
     examiner = evaluation.Examiner({"features": network, "classifier": network}, mesh)
 

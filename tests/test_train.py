@@ -122,12 +122,13 @@ def tiny(path):
 
 # Minutes to compile, or networks that another config has too.
 LONG = {*SIZES, "sngan", "tacgan", "contragan", "reacgan", "diffaug", "vaegan"}
+LONG |= {"sagan", "sngan_projection", "ada", "relativistic", "dragan", "acgan"}
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(p, marks=pytest.mark.slow if p.stem.startswith("r3gan_ffhq") else ())
+        pytest.param(p, marks=() if p.stem.startswith("sngan") else pytest.mark.slow)
         for p in CONFIGS
         if p.stem in SIZES
     ],

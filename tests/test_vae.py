@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxgan import assembly
+from jaxgan import assembly, experiment
 from jaxgan import config as configs
 from jaxgan.algorithms import player, vae
 from jaxgan.errors import UserError
@@ -325,12 +325,26 @@ def test_a_decoder_has_the_likelihoods_outputs():
         (["vae.likelihood=poisson"], r"^vae\.likelihood: .*'poisson'.*bernoulli"),
         (
             ["model.name=resnet", "model.encoder={}"],
-            r"^model\.name: resnet has no .*; mlp and dcgan",
+            r"^model\.name: resnet is no network for the algorithm vae; mlp and dcgan",
         ),
         (["model.encoder.width=3"], r"model\.encoder \(mlp\): .*'width'"),
+        (["loss=hinge"], r"^loss: the algorithm vae does not look at it; leave it at nonsat"),
         (["vae.bound=elob"], r"^vae\.bound: 'elob' is not allowed; it must be 'elbo' or 'iwae'"),
     ],
 )
 def test_mistakes_are_told(overrides, message):
     with pytest.raises(UserError, match=message):
         assembly.build(settings(*overrides))
+
+
+def test_points_take_a_gaussian():
+    given = configs.load("configs/vae.py", ["data.name=ring", "evaluate_every=0"])
+    config, _ = experiment.prepare(given)
+    with pytest.raises(UserError, match=r"^vae\.likelihood: ring is of points, .* gaussian"):
+        assembly.build(config)
+    config.vae.likelihood = "gaussian"
+    algorithm = assembly.build(config)
+    assert algorithm.image_shape == (2,)
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    labels, key = jnp.zeros(3, jnp.int32), jax.random.key(1)
+    assert jax.eval_shape(algorithm.sample, state, key, labels).shape == (3, 2)

@@ -99,18 +99,17 @@ def test_each_network_goes_down_its_own_sum_of_the_paper():
     np.testing.assert_allclose(found, of_all["generator"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss, accumulate", [("hinge", 1), ("relativistic_paired", 2)])
-def test_a_step_of_convolutions_with_labels(loss, accumulate):
+def test_a_step_of_convolutions_with_labels():
     algorithm = make(
         generator=dcgan.Generator((16, 16, 1), 3, 4),
         encoder=dcgan.Encoder(Z_DIM, 3, 4),
         discriminator=dcgan.Discriminator(3, 4),
         layer="Conv_0",
-        loss=LOSSES[loss],
+        loss=LOSSES["relativistic_paired"],
         num_classes=3,
         batch_size=6,
         ema_halflife=100.0,
-        accumulate=accumulate,
+        accumulate=2,
     )
     random = np.random.default_rng(0)
     batch = {
@@ -124,11 +123,11 @@ def test_a_step_of_convolutions_with_labels(loss, accumulate):
         moved = getattr(after, role)
         changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), each, moved)
         changed = jax.tree.leaves_with_path((changed.params, changed.stats))
-        # The bias of hinge's logit may stay: real and generated images pull it both ways.
+        # The bias of the logit may stay: real and generated images pull it both ways.
         assert all(moved for path, moved in changed if "Logit_0" not in jax.tree_util.keystr(path))
     labels = batch["label"][0]
     key = jax.random.key(1)
-    seen, again = algorithm.reconstruct(after, key, batch["image"][0], labels)
+    seen, again = algorithm.show(after, key, batch["image"][0], labels)
     assert seen.shape == again.shape == algorithm.sample(after, key, labels).shape
     assert abs(np.asarray(again)).max() <= 1
     assert set(algorithm.health(after)) == {"ema_distance"}
@@ -149,6 +148,11 @@ def test_its_config_makes_it():
 def test_mistakes_are_told():
     with pytest.raises(UserError, match=r"^vae\.layer: .*'Conv_9'.*Conv_0"):
         assembly.build(settings("vae.layer=Conv_9")).init(jax.random.key(0))
+    with pytest.raises(UserError, match=r"^model\.name: resnet is no network .* vaegan; mlp and"):
+        assembly.build(settings("model.name=resnet", "model.generator={}", "model.encoder={}"))
+    acgan = "conditional=True", "model.discriminator.conditioning=acgan"
+    with pytest.raises(UserError, match=r"^model\.discriminator\.conditioning: 'acgan' classifies"):
+        assembly.build(settings(*acgan))
     with pytest.raises(UserError, match=r"^vae\.samples: the algorithm vaegan does not look at it"):
         assembly.build(settings("vae.samples=3"))
     with pytest.raises(UserError, match=r"^penalties: the algorithm vaegan does not look at it"):

@@ -10,7 +10,8 @@ the hole is put there. One step is an update of the discriminator, then one of t
 
 What the paper leaves open, or is done in another way:
 
-* The distance is the mean absolute or squared difference over the missing pixels of the minibatch.
+* The distance is the mean absolute or squared difference over the missing pixels of an image, and
+  the mean of that over images.
 * The discriminator sees completed images whole, with the mask beside (Yu et al. 2019, SN-PatchGAN),
   not the hole alone; real images have the same masks beside them.
 * Each update draws its masks anew. Both players see the same minibatch in a step, with other masks.
@@ -134,7 +135,7 @@ class Inpaint:
         """Of its parameters, beside (stats afterwards, metrics). `part`: image, key."""
         real, mask = part["image"], self.mask(part["key"], part["image"])
         old = state.generator
-        fake, _, _ = self._filled(old.params, old.stats, real, mask, train=True)
+        fake, _ = self._filled(old.params, old.stats, real, mask, train=True)
         real_logits, after = self._judge(params, stats, real, mask)
         fake_logits, after = self._judge(params, after, fake, mask)
         loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
@@ -153,18 +154,17 @@ class Inpaint:
     ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
         """Of its parameters, beside (stats afterwards, metrics)."""
         real, mask = part["image"], self.mask(part["key"], part["image"])
-        fake, _, after = self._filled(params, stats, real, mask, train=True)
+        fake, after = self._filled(params, stats, real, mask, train=True)
         opponent = state.discriminator
         judge = lambda images: self._judge(opponent.params, opponent.stats, images, mask)[0]  # noqa: E731
         logits = judge(fake)
         real_logits = judge(real) if self.loss.uses_real else logits
         adversarial = jnp.mean(self.loss.generator(logits, real_logits))
-        missing = jnp.maximum(jnp.sum(mask) * real.shape[-1], 1)
-        error = jnp.sum(DISTANCES[self.distance](fake - real)) / missing  # 0 outside the hole
-        weights = (
-            schedules.at(each, state.step) for each in (self.reconstruction, self.adversarial)
-        )
-        of_error, of_game = weights
+        missing = jnp.maximum(jnp.sum(mask, (1, 2, 3)) * real.shape[-1], 1)
+        of_images = jnp.sum(DISTANCES[self.distance](fake - real), (1, 2, 3))  # 0 outside the hole
+        error = jnp.mean(of_images / missing)
+        of_error = schedules.at(self.reconstruction, state.step)
+        of_game = schedules.at(self.adversarial, state.step)
         loss = of_error * error + of_game * adversarial
         return loss, (after, {"reconstruction": error, "g_loss": adversarial})
 
@@ -183,14 +183,14 @@ class Inpaint:
         images: Float[Array, "b h w c"],
         mask: Float[Array, "b h w 1"],
         train: bool,
-    ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w c"], Stats]:
-        """The images with their holes filled, what is seen of them, and the stats afterwards."""
+    ) -> tuple[Float[Array, "b h w c"], Stats]:
+        """The images with their holes filled, and the stats afterwards."""
         seen = (1 - mask) * images
         given = jnp.concatenate([seen, mask], -1)
         drawn, after = player.apply(
             self.generator, params, stats, given, None, train=train, dtype=self.dtype
         )
-        return seen + mask * drawn, seen, after
+        return seen + mask * drawn, after
 
     def _judge(
         self,

@@ -1,7 +1,7 @@
 """Holes in images, for training and trials of completion: MASKS by name.
 
 box      a rectangle with sides of 1/4 to 1/2 of the image's, anywhere (Pathak et al. 2016, section
-         3.3, draw such ones)
+         3.3, have several smaller ones)
 strokes  one to four strokes of a brush, each of up to six bent segments (after Yu et al. 2019,
          supplement, algorithm 1)
 half     the left, right, upper or lower half

@@ -130,7 +130,7 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
         metrics_of(arguments.metrics, "--metrics") if arguments.metrics else (),
         samples=arguments.samples,
         labelled=conditional,
-        latent=config.latent,
+        latent=judges.latent_of(config, algorithm),
         split=arguments.split,
         abilities=judges.abilities(algorithm),
         training=True,
@@ -138,6 +138,12 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
     )
     judge = judges.equip(judges.plan(section, asked), section, asked)
     mesh = parallel.whole_mesh()
+    given = not hasattr(algorithm, "sample")  # it starts from images
+    if given and arguments.statistics != "running":
+        raise UserError(f"--statistics: a run of {config.algorithm} has running ones; leave it out")
+    if given and arguments.samples > judge.reference.count:
+        count = f"{judge.reference.count:,} images to start from"
+        raise UserError(f"--samples: {arguments.samples:,} is more than the {count}")
     sampler = Sampler(algorithm, mesh, statistics=arguments.statistics)
     trial = evaluation.Trial(judge, mesh, arguments.samples)
     print(
@@ -166,17 +172,18 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
         "statistics": arguments.statistics,
         "weights": "averaged (EMA)",
         "precision": config.precision,
+        **({"masks": config.inpaint.masks} if hasattr(algorithm, "complete") else {}),
     }
     _add(workdir / "evaluation.json", {**run, **_record(judge, columns)})
 
 
 def _evaluate_sets(arguments: argparse.Namespace) -> None:
-    from jaxgan import evaluation, judges, parallel
+    from jaxgan import evaluation, judges, parallel, references
     from jaxgan.metrics import metrics_of
 
     real, real_split = _section("--real", arguments.real, arguments.image_size)
     fake, fake_split = _section("--fake", arguments.fake, arguments.image_size)
-    images = judges.open_examples(fake, fake_split)
+    images = references.open_examples(fake, fake_split)
     if arguments.samples > images.count:
         raise UserError(
             f"--samples: {arguments.samples:,} is more than the {images.count:,} images of --fake"

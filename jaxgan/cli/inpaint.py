@@ -53,11 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--mask: {arguments.mask} is nowhere white, so nothing is missing")
     height, width = image.shape[:2]
     more = ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0))
-    given = data.to_float(np.pad(image, more, "edge")), np.pad(hole, more)
+    given = data.to_float(np.pad(image, more, "edge")), np.pad(hole, more, "edge")
     filled = jax.jit(algorithm.fill)(state, *(each[None] for each in given))
     whole = np.asarray(data.to_uint8(filled))[0, :height, :width]
     writer.write_png(arguments.out, np.where(hole == 1, whole, image))
-    share = f"{hole.mean():.1%} of {arguments.image}"
+    grey = " as grey" if image.shape[2] == 1 else ""
+    share = f"{hole.mean():.1%} of {arguments.image}{grey}"
     print(f"{share} filled by step {int(state.step):,}: {arguments.out}")
     return 0
 

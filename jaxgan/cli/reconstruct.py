@@ -75,19 +75,20 @@ def given(arguments: argparse.Namespace, count: int, able: str):
     import jax.numpy as jnp
     import numpy as np
 
-    from jaxgan import data, experiment, judges
+    from jaxgan import data, experiment, references
 
     workdir = folder_at(arguments.workdir)
     config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
     if not hasattr(algorithm, able):
-        others = {"show": "starts from no images", "encode": "encodes no images"}[able]
-        raise UserError(
-            f"--workdir: {workdir} is a run of the algorithm {config.algorithm}, which {others}; "
-            f"vae and vaegan do"
-        )
+        missing = {
+            "show": "starts from no images; vae, vaegan and inpaint do",
+            "encode": "encodes no images; vae and vaegan do",
+        }
+        run = f"{workdir} is a run of the algorithm {config.algorithm}"
+        raise UserError(f"--workdir: {run}, which {missing[able]}")
     if len(config.derived.image_shape) == 1:
         raise UserError(f"--workdir: {workdir} is a run on points, not images")
-    examples = judges.open_examples(config.data.to_dict(), arguments.split)
+    examples = references.open_examples(config.data.to_dict(), arguments.split)
     count = min(count, examples.count)
     numbers = data.indices(arguments.seed, 0, count, examples.total)
     images, labels = examples.read(numbers)

@@ -240,7 +240,7 @@ def _completion_lpips(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
 
     def of(filled: Array, images: Array, mask: Array) -> dict[str, Array]:
         a, b = lpips.to_rgb(images), lpips.to_rgb(filled)
-        return {"lpips": lpips.lpips(scene.perceptual, a, b)}
+        return {"lpips": lpips.lpips_within(scene.perceptual, a, b, mask)}
 
     return _of_holes(real, scene, training, of)
 
@@ -374,6 +374,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lpips": {"pairs": PAIRS, "network": "vgg16, version 0.1"},
     "ppl": {"space": "z", "epsilon": "to 0", "paths": "full", "at_most": LARGEST_PATHS},
     "sliced_wasserstein": {"directions": 256},
+    "completion": {"fills": f"of up to {LARGEST_FILL:,} training images"},
+    "completion_lpips": {"network": "vgg16, version 0.1, weighted by the hole in each layer"},
     "elbo": {"latents": 1, "active": f"variance of the mean above {ACTIVE}"},
     "importance_bound": {"latents": LATENTS},
     "parzen": {

@@ -30,6 +30,28 @@ def lpips(
 
 
 @jax.jit
+def lpips_within(
+    params: Params,
+    a: Float[Array, "b h w 3"],
+    b: Float[Array, "b h w 3"],
+    mask: Float[Array, "b h w 1"],
+) -> Float[Array, " b"]:
+    """The same over the pixels of a mask alone: each layer's mean over pixels is weighted by how
+    much of what they stand for is in it."""
+    of_both = _directions(params, jnp.concatenate([a, b]))
+    differences = [x[: len(a)] - x[len(a) :] for x in of_both]
+    found: list[Array] = []
+    for head, difference in zip(params["heads"], differences, strict=True):
+        if found:
+            h, w = mask.shape[1] // 2, mask.shape[2] // 2
+            mask = mask[:, : 2 * h, : 2 * w].reshape(-1, h, 2, w, 2, 1).mean((2, 4))
+        weighted = jnp.sum(jnp.square(difference) * jnp.reshape(head, (1, 1, 1, -1)), -1)
+        share = jnp.maximum(jnp.sum(mask, (1, 2, 3)), 1e-6)
+        found.append(jnp.sum(weighted * mask[..., 0], (1, 2)) / share)
+    return jnp.sum(jnp.stack(found), 0)
+
+
+@jax.jit
 def squared_speed(
     params: Params, images: Float[Array, "b h w 3"], velocity: Float[Array, "b h w 3"]
 ) -> Float[Array, " b"]:
