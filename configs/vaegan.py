@@ -9,7 +9,7 @@ from configs import default
 def get_config():
     config = default.get_config()
     config.algorithm = "vaegan"
-    config.steps = 5_000
+    config.steps = 3_000
     config.z_dim = 64
     config.vae.layer = "BatchNorm_0"
     config.model.generator = {"width": 32}
