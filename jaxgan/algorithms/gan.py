@@ -360,13 +360,7 @@ class GAN:
         return latents.with_standing_statistics(self, state, key, passes)
 
     def health(self, state: GANState) -> Metrics:
-        """What the state alone tells: how far the average is from the generator's parameters, and
-        the largest singular values where spectral normalisation keeps them."""
-        return {
-            "ema_distance": player.distance(state.ema, state.generator),
-            **_named("d_", player.largest_singular_value(state.discriminator)),
-            **_named("g_", player.largest_singular_value(state.generator)),
-        }
+        return player.health(state)
 
 
 make = GAN

@@ -232,13 +232,7 @@ class Inpaint:
         return images, (1 - mask) * images, self.fill(state, images, mask)
 
     def health(self, state: InpaintState) -> Metrics:
-        """As that of GAN."""
-        singular = {
-            f"{role[0]}_{name}": value
-            for role, each in player.players(state).items()
-            for name, value in player.largest_singular_value(each).items()
-        }
-        return {"ema_distance": player.distance(state.ema, state.generator), **singular}
+        return player.health(state)
 
 
 make = Inpaint

@@ -170,6 +170,18 @@ def largest_singular_value(player: Player) -> dict[str, Float[Array, ""]]:
     return {"sigma": jnp.max(jnp.stack(values))} if values else {}
 
 
+def health(state: Any) -> Metrics:
+    """What an algorithm's state alone tells: how far the average is from the generator's params,
+    and each network's largest singular value where spectral normalisation keeps it, as "d_sigma".
+    """
+    sigmas = {
+        f"{role[0]}_{name}": value
+        for role, each in players(state).items()
+        for name, value in largest_singular_value(each).items()
+    }
+    return {"ema_distance": distance(state.ema, state.generator), **sigmas}
+
+
 def update(
     player: Player, optimizer: optax.GradientTransformation, gradients: Params, stats: Stats
 ) -> Player:

@@ -327,8 +327,7 @@ class VAE:
         return latents.with_standing_statistics(self, state, key, passes)
 
     def health(self, state: VAEState) -> Metrics:
-        """What the state alone tells: how far the average is from the generator's parameters."""
-        return {"ema_distance": player.distance(state.ema, state.generator)}
+        return player.health(state)
 
 
 make = VAE

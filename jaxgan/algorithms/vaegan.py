@@ -298,15 +298,7 @@ class VAEGAN:
         return latents.with_standing_statistics(self, state, key, passes)
 
     def health(self, state: VAEGANState) -> Metrics:
-        """As that of GAN."""
-        return {
-            "ema_distance": player.distance(state.ema, state.generator),
-            **{
-                f"{role[0]}_{name}": value
-                for role, each in player.players(state).items()
-                for name, value in player.largest_singular_value(each).items()
-            },
-        }
+        return player.health(state)
 
 
 make = VAEGAN
