@@ -1,6 +1,16 @@
-"""Completion of images (context encoders, Pathak et al., CVPR 2016, https://arxiv.org/abs/1604.07379).
+"""Completion of images: context encoders (Pathak et al., CVPR 2016) with the gated convolutions and
+the discriminator of Yu et al., ICCV 2019.
 
-python train.py --config configs/inpaint.py
+https://arxiv.org/abs/1604.07379, https://arxiv.org/abs/1806.03589
+
+    python train.py --config configs/inpaint.py
+    python -m jaxgan inpaint --workdir runs/inpaint --image shoe.png --mask hole.png --out whole.png
+
+Holes are boxes, strokes of a brush and halves; `--config.inpaint.adversarial=0.0` leaves the
+distance alone, `--config.model.generator.gated=False` is the plain convolution.
+
+Expected: about eight minutes on two CPU cores; missing pixels with a PSNR of 20.1, where the
+nearest training image gives 19.2 and the nearest pixels 15.5 (one run, RESULTS.md).
 """
 
 from configs import default
