@@ -9,6 +9,7 @@ import atexit
 import os
 import shutil
 import signal
+import socket
 import tempfile
 
 import pytest
@@ -43,3 +44,10 @@ def compiled_well():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", quick)
+
+
+@pytest.fixture
+def unused_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]

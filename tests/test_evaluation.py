@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -414,10 +413,3 @@ def test_a_file_that_is_no_list_of_evaluations_is_left_alone(run, cache, tmp_pat
     assert evaluate(*sets, "--out", out) == 2
     assert f"{out}: cannot be added to" in capsys.readouterr().err
     assert out.read_text() == '{"mine": 1}'
-
-
-@pytest.fixture
-def unused_port():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
