@@ -36,17 +36,6 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 
 @pytest.fixture
-def compiled_well():
-    """XLA optimises, for what is said of its programs or takes long to run."""
-    import jax
-
-    quick = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", quick)
-
-
-@pytest.fixture
 def unused_port():
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

@@ -54,7 +54,7 @@ def test_halves_are_the_four():
     assert found == expected
 
 
-def test_strokes_hold_together_and_vary():
+def test_strokes_vary_in_size_and_shape():
     holes = drawn(("strokes",))
     shares = holes.mean((1, 2))
     assert 0 < shares.min() < 0.05 and 0.2 < shares.max() < 0.9 and 0.03 < shares.mean() < 0.4

@@ -1,5 +1,6 @@
 """One picture's content in another's style, with a small network in VGG16's place."""
 
+import argparse
 import itertools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxgan import stylize
+from jaxgan.cli import stylize as verb
 from jaxgan.cli.main import main
 from jaxgan.metrics import networks
 from jaxgan.metrics.networks import vgg16
@@ -89,6 +91,13 @@ def test_the_sum_of_losses_falls_in_every_iteration(params):
 
 # --------------------------------------------------------------------------------------------------
 # The verb
+
+
+def test_the_verbs_weights_are_those_of_the_module():
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    usual = [parser.get_default(f"{name}_weight") for name in stylize.Weights._fields]
+    assert usual == list(stylize.Weights())
 
 
 @pytest.fixture

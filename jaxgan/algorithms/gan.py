@@ -144,15 +144,7 @@ class GAN:
         opponents = state if self.simultaneous else updated
         generator, g_metrics = self.update_generator(opponents, last)
 
-        per_step = self.n_critic * self.batch_size
-        ema = player.average(
-            state.ema,
-            generator,
-            images=state.step.astype(jnp.float32) * per_step,
-            per_step=per_step,
-            halflife=schedules.at(self.ema_halflife, state.step),
-            rampup=self.ema_rampup,
-        )
+        ema = player.next_average(self, state.step, state.ema, generator)
         metrics = {**player.mean_or_first_broken(d_metrics), **g_metrics}
         return updated.replace(step=state.step + 1, generator=generator, ema=ema), metrics
 
@@ -174,7 +166,7 @@ class GAN:
         sign = metrics.get("real_sign")
         memory = self.view.adapted(state.memory, sign, of_all, self.batch_size)
         memory = moved_anchors(memory, metrics)
-        metrics |= _named("d_gradient_norm", player.gradient_norms(gradients))
+        metrics |= player.gradient_norms("discriminator", gradients)
         new = player.update(old, optimizer, gradients, stats)
         return state.replace(discriminator=new, memory=memory), metrics
 
@@ -195,7 +187,7 @@ class GAN:
         gradients, stats, metrics = player.gradients(
             objective, old.params, old.stats, parts, self.accumulate
         )
-        metrics |= _named("g_gradient_norm", player.gradient_norms(gradients))
+        metrics |= player.gradient_norms("generator", gradients)
         optimizer = self.generator_optimizer(state.step)
         return player.update(old, optimizer, gradients, stats), metrics
 

@@ -110,23 +110,14 @@ class Inpaint:
             gradients, stats, found = player.gradients(
                 of_role, old.params, old.stats, parts, self.accumulate
             )
-            norms = player.gradient_norms(gradients)
-            metrics.update(found)
-            metrics.update({f"{role[0]}_gradient_norm{name}": x for name, x in norms.items()})
+            metrics.update(found | player.gradient_norms(role, gradients))
             return player.update(old, optimizer(state.step), gradients, stats)
 
         optimizer = self.discriminator_optimizer
         discriminator = updated("discriminator", self.discriminator_loss, optimizer, 0)
         state = state.replace(discriminator=discriminator)
         generator = updated("generator", self.generator_loss, self.generator_optimizer, 1)
-        ema = player.average(
-            state.ema,
-            generator,
-            images=state.step.astype(jnp.float32) * self.batch_size,
-            per_step=self.batch_size,
-            halflife=schedules.at(self.ema_halflife, state.step),
-            rampup=self.ema_rampup,
-        )
+        ema = player.next_average(self, state.step, state.ema, generator)
         return state.replace(step=state.step + 1, generator=generator, ema=ema), metrics
 
     def discriminator_loss(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxgan import parallel
+from jaxgan import parallel, schedules
 from jaxgan.errors import lookup
 from jaxgan.typing import Array, Batch, Float, Metrics, Params, PyTree, Stats
 
@@ -143,15 +143,16 @@ def gradients(
     return parallel.mean_over_replicas((gradient, stats, mean))
 
 
-def gradient_norms(gradients: Params) -> dict[str, Float[Array, ""]]:
-    """The global norm, named "", and that of each of the network's blocks, named "/BLOCK".
+def gradient_norms(role: str, gradients: Params) -> Metrics:
+    """The global norm, named by the role, "d_gradient_norm", and those of the network's blocks,
+    "d_gradient_norm/BLOCK".
 
     They are taken before any clipping; an element that is no finite number makes its norms none.
     """
     blocks = gradients if isinstance(gradients, Mapping) else {"params": gradients}
     squares = {f"/{name}": optax.tree.norm(block, squared=True) for name, block in blocks.items()}
     norms = {"": sum(squares.values()), **squares}
-    return {name: jnp.sqrt(square) for name, square in norms.items()}
+    return {f"{role[0]}_gradient_norm{name}": jnp.sqrt(x) for name, x in norms.items()}
 
 
 def distance(ema: Average, player: Player) -> Float[Array, ""]:
@@ -211,6 +212,19 @@ def average(
     return Average(
         params=jax.tree.map(mix, ema.params, player.params),
         stats=jax.tree.map(mix, ema.stats, player.stats),
+    )
+
+
+def next_average(algorithm: Any, step: Any, ema: Average, player: Player) -> Average:
+    """The average after the algorithm's step number `step`, by its half-life and rampup."""
+    per_step = algorithm.n_critic * algorithm.batch_size
+    return average(
+        ema,
+        player,
+        images=step.astype(jnp.float32) * per_step,
+        per_step=per_step,
+        halflife=schedules.at(algorithm.ema_halflife, step),
+        rampup=algorithm.ema_rampup,
     )
 
 

@@ -19,7 +19,7 @@ What the papers leave open:
 * A sample is the mean of p(x | z), not a draw from it. Encoding and sampling are by the averages.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,16 @@ class Posterior(struct.PyTreeNode):
         """log p(z) - log q(z | x) of those latents."""
         log_variance = self.log_variance[:, None]
         return jnp.sum((noise**2 + log_variance - self.at(noise) ** 2) / 2, -1)
+
+
+def advanced(algorithm: Any, state: Any, new: Mapping[str, Player]) -> Any:
+    """The state after a step that gave these networks, with both averages."""
+    return state.replace(
+        step=state.step + 1,
+        ema=player.next_average(algorithm, state.step, state.ema, new["generator"]),
+        encoder_ema=player.next_average(algorithm, state.step, state.encoder_ema, new["encoder"]),
+        **new,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,30 +144,15 @@ class VAE:
             return self.loss(params, stats, part, state.step)
 
         parts = player.parts(minibatch, key, self.accumulate)
-        of_all = player.gradients(objective, params, stats, parts, self.accumulate)
-        gradients, stats, metrics = of_all
-        optimizer = self.generator_optimizer(state.step)
-        new, averages = {}, {}
-        seen = state.step.astype(jnp.float32) * self.batch_size
-        for role, ema in (("encoder", state.encoder_ema), ("generator", state.ema)):
-            norms = player.gradient_norms(gradients[role])
-            metrics |= {f"{role[0]}_gradient_norm{name}": norm for name, norm in norms.items()}
-            new[role] = player.update(old[role], optimizer, gradients[role], stats[role])
-            averages[role] = player.average(
-                ema,
-                new[role],
-                images=seen,
-                per_step=self.batch_size,
-                halflife=schedules.at(self.ema_halflife, state.step),
-                rampup=self.ema_rampup,
-            )
-        updated = state.replace(
-            step=state.step + 1,
-            **new,
-            ema=averages["generator"],
-            encoder_ema=averages["encoder"],
+        gradients, stats, metrics = player.gradients(
+            objective, params, stats, parts, self.accumulate
         )
-        return updated, metrics
+        optimizer = self.generator_optimizer(state.step)
+        new = {}
+        for role, each in old.items():
+            metrics |= player.gradient_norms(role, gradients[role])
+            new[role] = player.update(each, optimizer, gradients[role], stats[role])
+        return advanced(self, state, new), metrics
 
     def loss(
         self, params: Params, stats: Stats, part: Batch, step: Int[Array, ""]

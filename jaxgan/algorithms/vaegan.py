@@ -33,7 +33,7 @@ import optax
 from jaxgan import parallel, schedules
 from jaxgan.algorithms import latents, player
 from jaxgan.algorithms.player import Player
-from jaxgan.algorithms.vae import Posterior, VAEState
+from jaxgan.algorithms.vae import Posterior, VAEState, advanced
 from jaxgan.errors import lookup
 from jaxgan.losses import Loss, accuracy
 from jaxgan.metrics.diversity import diversity
@@ -117,28 +117,10 @@ class VAEGAN:
             gradients, stats, found = player.gradients(
                 of_role, old.params, old.stats, parts, self.accumulate
             )
-            norms = player.gradient_norms(gradients)
-            metrics |= found
-            metrics |= {f"{role[0]}_gradient_norm{name}": norm for name, norm in norms.items()}
+            metrics |= found | player.gradient_norms(role, gradients)
             new[role] = player.update(old, update, gradients, stats)
 
-        def averaged(ema, role):
-            return player.average(
-                ema,
-                new[role],
-                images=state.step.astype(jnp.float32) * self.batch_size,
-                per_step=self.batch_size,
-                halflife=schedules.at(self.ema_halflife, state.step),
-                rampup=self.ema_rampup,
-            )
-
-        updated = state.replace(
-            step=state.step + 1,
-            **new,
-            ema=averaged(state.ema, "generator"),
-            encoder_ema=averaged(state.encoder_ema, "encoder"),
-        )
-        return updated, metrics
+        return advanced(self, state, new), metrics
 
     def encoder_loss(
         self, params: Params, stats: Stats, state: VAEGANState, part: Batch

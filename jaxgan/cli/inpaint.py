@@ -14,8 +14,6 @@ from jaxgan.cli.sample import add_member, add_step
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
-MULTIPLE = 8  # pixels; a side is filled up to it, for the network halves it three times
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="the run's folder")
@@ -36,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from jaxgan import data, experiment, writer
+    from jaxgan.models.gated import HALVINGS
 
     workdir = folder_at(arguments.workdir)
     config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
@@ -52,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not hole.any():
         raise UserError(f"--mask: {arguments.mask} is nowhere white, so nothing is missing")
     height, width = image.shape[:2]
-    more = ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0))
+    multiple = 2**HALVINGS  # of pixels, to which a side is filled up
+    more = ((0, -height % multiple), (0, -width % multiple), (0, 0))
     given = data.to_float(np.pad(image, more, "edge")), np.pad(hole, more, "edge")
     filled = jax.jit(algorithm.fill)(state, *(each[None] for each in given))
     whole = np.asarray(data.to_uint8(filled))[0, :height, :width]
