@@ -39,6 +39,14 @@ def get_config() -> ConfigDict:
     config.inpaint.distance = "l1"  # or l2, of the missing pixels
     config.inpaint.reconstruction = 1.0  # weight of that distance
     config.inpaint.adversarial = 0.01  # weight of the generator's adversarial loss
+    config.translate = ConfigDict()  # of the algorithms pix2pix and cyclegan
+    # pix2pix: what of an image it learns to make the image from: edges, grey or small
+    config.translate.source = ""  # "": the data are pairs
+    config.translate.l1 = 100.0  # pix2pix: weight of the absolute difference
+    config.translate.gan = 1.0  # pix2pix: weight of the generator's adversarial loss
+    config.translate.cycle = 10.0  # cyclegan: weight of the way there and back
+    config.translate.identity = 0.0  # cyclegan: weight of images that are translated into their own
+    config.translate.pool = 50  # cyclegan: generated images of the past for the discriminators
     config.loss = "nonsaturating"  # see LOSSES in jaxgan/losses.py
     config.label_smoothing = 0.0  # the target of real images is 1 less this
     # NAME = weight, or {"weight": w, "every": n}: in each n-th update, n times as strong (lazily);
@@ -66,7 +74,8 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     # fashion_mnist_mini (comes with the package), mnist, fashion_mnist, cifar10, cifar100,
     # tfds:NAME (of the TFDS catalogue), folder (your own images), ring, grid, swiss_roll (points),
-    # stacked_mnist, stacked:NAME (three grey images as colour channels)
+    # stacked_mnist, stacked:NAME (three grey images as colour channels), unpaired:NAME,NAME or
+    # unpaired:folder (from images of one set, or folder in it, to those of the other)
     config.data.name = "fashion_mnist_mini"
     config.data.dir = ""  # where prepared sets lie; "": TFDS's own, ~/tensorflow_datasets
     config.data.path = ""  # your files: originals; for folder a directory, .zip, .npy or .npz

@@ -21,12 +21,12 @@ from ml_collections import ConfigDict
 import jaxgan.algorithms
 import jaxgan.models
 from jaxgan import augment, schedules
-from jaxgan.algorithms import player
+from jaxgan.algorithms import pairs, player
 from jaxgan.algorithms.masks import MASKS
 from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
 from jaxgan.config import flatten, with_values
-from jaxgan.contradictions import check
+from jaxgan.contradictions import check, source_channels
 from jaxgan.errors import UserError, lookup
 from jaxgan.likelihoods import LIKELIHOODS, Likelihood
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
@@ -36,9 +36,16 @@ from jaxgan.rules import PLAYERS
 
 # Modules of the two packages that are no model and no algorithm.
 _SHARED = {"choices", "conditions", "heads", "layers", "norms"}
-_SHARED |= {"latents", "masks", "player", "terms", "view"}
+_SHARED |= {"latents", "masks", "pairs", "player", "terms", "view"}
 
-ROLES = ("generator", "encoder", "discriminator")
+# Of whose class in a model each network is, and whose section of a config its fields are.
+ROLES = {
+    "generator": "generator",
+    "inverse": "generator",
+    "encoder": "encoder",
+    "discriminator": "discriminator",
+    "source_discriminator": "discriminator",
+}
 LARGEST = 2**16  # of what a network's field may be: features, blocks
 
 
@@ -90,6 +97,14 @@ def build(config: ConfigDict, values: Mapping[str, Any] | None = None) -> Any:
         "distance": lambda: config.inpaint.distance,
         "reconstruction": lambda: scalar(config, config.inpaint.reconstruction),
         "adversarial": lambda: scalar(config, config.inpaint.adversarial),
+        "image_shape": lambda: tuple(config.derived.image_shape),
+        "source": lambda: _source(config),
+        "source_channels": lambda: source_channels(config),
+        "l1": lambda: scalar(config, config.translate.l1),
+        "gan": lambda: scalar(config, config.translate.gan),
+        "cycle": lambda: scalar(config, config.translate.cycle),
+        "identity": lambda: scalar(config, config.translate.identity),
+        "pool": lambda: config.translate.pool,
     }
     return make(**networks, **{name: arguments[name]() for name in arguments if name in taken})
 
@@ -98,39 +113,60 @@ def _networks(
     config: ConfigDict, model: ModuleType, taken: Collection[str]
 ) -> dict[str, nn.Module]:
     """An algorithm's networks, by their roles. Raises UserError for one that the model lacks."""
-    *sides, channels = config.derived.image_shape
-    decodes, completes = "likelihood" in taken, "masks" in taken
-    outputs = _likelihood(config).outputs if decodes else 1
-    derived = {
-        "generator": {
-            "image_shape": (*sides, channels * outputs),
-            **({"output": "linear"} if decodes else {}),
-            **({"given": channels + 1} if completes else {}),
-        },
-        "encoder": {"z_dim": config.z_dim},
-        "discriminator": {},
-    }
+    derived, takes_images = _derived(config, taken), bool({"masks", "source_channels"} & set(taken))
     networks = {}
-    for role in (role for role in ROLES if role in taken):
-        network: Any = getattr(model, role.capitalize(), None)
+    for role, kind in ((role, ROLES[role]) for role in ROLES if role in taken):
+        network: Any = getattr(model, kind.capitalize(), None)
         fields = {field.name for field in dataclasses.fields(network)} if network else set()
-        takes_images = role == "generator" and "given" in fields
-        if not network or not fields >= derived[role].keys() or takes_images > completes:
+        misfit = kind == "generator" and ("given" in fields) != takes_images
+        if not network or not fields >= derived[role].keys() or misfit:
             raise UserError(
                 f"model.name: {config.model.name} is no network for the algorithm "
-                f"{config.algorithm}; {_SUITED['encoder' in taken, completes]}"
+                f"{config.algorithm}; {_SUITED['encoder' in taken, takes_images]}"
             )
         classes = {"num_classes": config.derived.num_classes} if "num_classes" in fields else {}
-        networks[role] = _network(network, config, role, **classes, **derived[role])
+        networks[role] = _network(network, config, kind, **classes, **derived[role])
     return networks
 
 
-# Which networks an algorithm takes, by whether it encodes and whether it completes images.
+def _derived(config: ConfigDict, taken: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Of each role the networks' fields that follow from the data and the algorithm."""
+    *sides, channels = config.derived.image_shape
+    decodes, completes = "likelihood" in taken, "masks" in taken
+    outputs = _likelihood(config).outputs if decodes else 1
+    generator: dict[str, Any] = {"image_shape": (*sides, channels * outputs)}
+    inverse: dict[str, Any] = {}
+    if decodes:
+        generator["output"] = "linear"
+    if completes:
+        generator["given"] = channels + 1
+    if "source_channels" in taken:
+        source = _source(config) if "source" in taken else ""
+        of_source, of_target = pairs.channels(source, source_channels(config), channels)
+        generator = {"image_shape": (*sides, of_target), "given": of_source}
+        inverse = {"image_shape": (*sides, of_source), "given": of_target}
+    return {
+        "generator": generator,
+        "inverse": inverse,
+        "encoder": {"z_dim": config.z_dim},
+        "discriminator": {},
+        "source_discriminator": {},
+    }
+
+
+# Which networks an algorithm takes, by whether it encodes and whether it starts from images.
 _SUITED = {
-    (False, False): "all are but gated, which is for inpaint",
+    (False, False): "all are but gated, pix2pix and cyclegan, which take images",
     (True, False): "mlp and dcgan are, which have an encoder",
-    (False, True): "gated is",
+    (False, True): "gated, pix2pix and cyclegan are",
 }
+
+
+def _source(config: ConfigDict) -> str:
+    name = config.translate.source
+    if name:
+        lookup(pairs.SOURCES, name, "translate.source")
+    return name
 
 
 def _likelihood(config: ConfigDict) -> Likelihood:

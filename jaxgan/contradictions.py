@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 from ml_collections import ConfigDict
 
-from jaxgan.algorithms import player
+from jaxgan.algorithms import pairs, player
 from jaxgan.errors import UserError, lookup
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
 from jaxgan.rules import EARLIER
@@ -30,10 +30,15 @@ PARTS: dict[str, tuple[str, Any]] = {
     "conditional": ("num_classes", False),
     **{
         f"{section}.{name}": (name, usual)
-        for section in ("vae", "inpaint")
+        for section in ("vae", "inpaint", "translate")
         for name, usual in EARLIER[section].items()
     },
 }
+
+
+def source_channels(config: ConfigDict) -> int:
+    """How many of the data's channels are an image to translate from; 0 where they are no pairs."""
+    return config.derived.data.get("source_channels", 0)
 
 
 def check(
@@ -65,6 +70,7 @@ def _of_algorithm(
     derived, name = config.derived, config.data.name
     conditioning = getattr(discriminator, "conditioning", "")
     points = len(derived.image_shape) == 1
+    starts_from_images = bool({"masks", "source_channels"} & set(taken))
     return [
         (
             conditioning in CLASS_LOSSES and "classes" not in taken,
@@ -72,17 +78,61 @@ def _of_algorithm(
             f"algorithm {config.algorithm} has no loss for that",
         ),
         (
-            "masks" in taken and points,
-            f"data.name: {name} is of points, and {config.algorithm} completes images",
+            starts_from_images and points,
+            f"data.name: {name} is of points, and {config.algorithm} starts from images",
         ),
         (
-            "masks" in taken and not derived.num_examples,
+            starts_from_images and not derived.num_examples,
             f"data.name: {name} is drawn without end, and the algorithm {config.algorithm} shows "
             f"what it makes of a set's first images",
         ),
         (
             "likelihood" in taken and points and config.vae.likelihood != "gaussian",
             f"vae.likelihood: {name} is of points, real numbers; set it to gaussian",
+        ),
+        *_of_translation(config, taken),
+    ]
+
+
+def _of_translation(config: ConfigDict, taken: Collection[str]) -> list[tuple[bool, str]]:
+    derived, name, translate = config.derived, config.data.name, config.translate
+    of_source, channels = source_channels(config), derived.image_shape[-1]
+    computes = "source" in taken
+    return [
+        (
+            of_source > 0 and "source_channels" not in taken,
+            f"data.name: {name} is of pairs of images, and the algorithm {config.algorithm} takes "
+            f"single ones; pix2pix and cyclegan translate",
+        ),
+        (
+            computes and not of_source and not translate.source,
+            f"translate.source: {name} is of single images; say what of them is given: "
+            f"{', '.join(pairs.SOURCES)}; or prepare pairs, which lie side by side in a picture, "
+            f"with --fit pair",
+        ),
+        (
+            computes and of_source > 0 and translate.source != "",
+            f"translate.source: {name} is of pairs already; leave it empty",
+        ),
+        (
+            translate.source == "small" and any(side % 4 for side in derived.image_shape[:2]),
+            f"translate.source: small is a quarter of the size, and "
+            f"{derived.image_shape[0]} is no multiple of 4",
+        ),
+        (
+            "cycle" in taken and not of_source,
+            f"data.name: {name} is one set, and cyclegan translates between two, as "
+            f"unpaired:mnist,fashion_mnist",
+        ),
+        (
+            translate.identity != 0 and 2 * of_source != channels,
+            f"translate.identity: sources have {of_source} channels and targets "
+            f"{channels - of_source}, so none is an image of the other kind; set it to 0",
+        ),
+        (
+            "pool" in taken and translate.pool > 0 and config.parallel.mode == "replica",
+            "translate.pool: replicas would each have a history of their own; set it to 0, or "
+            "parallel.mode=spmd",
         ),
     ]
 

@@ -41,7 +41,8 @@ from jaxgan.typing import Array, Params, PyTree
 
 FORMAT = 1  # to be raised when the same images and networks give other features
 # What a metric may need that images alone do not have.
-OF_A_RUN = frozenset({"generate", "bounds", "complete", "training", "training_images"})
+OF_A_RUN = frozenset({"generate", "bounds", "complete", "translate"})
+OF_A_RUN |= {"training", "training_images"}
 ROWS = 2048  # features whose moments are taken at once
 
 
@@ -62,10 +63,16 @@ class Examples:
     identity: dict[str, Any]  # what they are, wherever they lie
     opened: Any = None  # the data set, as data.open_set gives it
     shares: np.ndarray | None = None  # of the classes, where they are known exactly
+    # As `read`, of the whole example, where that is a pair of images, and `read` reads the second.
+    whole: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]] | None = None
 
     def first(self, count: int) -> "Examples":
         """No more than `count` of them."""
         return dataclasses.replace(self, count=min(self.count, count))
+
+    def given(self) -> "Examples":
+        """What an algorithm is given that starts from images."""
+        return dataclasses.replace(self, read=self.whole or self.read)
 
     @property
     def order(self) -> np.ndarray:
@@ -243,7 +250,7 @@ class Trial:
         if hasattr(sampler.algorithm, "sample"):
             drawn = sampler.draw(state, cycle, count, seed)
         else:  # it starts from images: the real ones
-            given = self.judge.reference.first(count)
+            given = self.judge.reference.given().first(count)
             drawn = sampler.made(state, self._examiner.batches(given), seed)
             count = given.count
         fake = self._examiner.samples(drawn, count, needs, f"samples of seed {seed}", stopped)

@@ -39,12 +39,16 @@ class Asked:
     weights: str = ""  # these and the following: see networks.load
     sha256: str = ""
     resize: str = ""
-    abilities: frozenset[str] = frozenset()  # "bounds", "complete": what the algorithm has
+    abilities: frozenset[str] = frozenset()  # of ABILITIES: what the algorithm has
     training: bool = False  # compare the images of the section's own split, too
     prefix: str = "--"  # of keys in errors
 
 
-ABILITIES = {"bounds": "an autoencoder (algorithm=vae)", "complete": "algorithm=inpaint"}
+ABILITIES = {
+    "bounds": "an autoencoder (algorithm=vae)",
+    "complete": "algorithm=inpaint",
+    "translate": "algorithm=pix2pix and cyclegan",
+}
 
 
 def abilities(algorithm: Any) -> frozenset[str]:

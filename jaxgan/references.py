@@ -33,18 +33,29 @@ LARGEST = 60_000  # images that a classifier is trained on
 
 
 def open_examples(section: Mapping[str, Any], split: str) -> Examples:
-    """The split of the set in a config's section `data`.
+    """The split of the set in a config's section `data`; of pairs, the images to translate into,
+    with the labels of those to translate from.
 
     "" is the test images where there are any, or else the section's own split.
     """
     rest = section["image_size"], section["dir"], section["path"]
     opened = data.open_set(section["name"], split or section["split"], *rest)
-    if isinstance(opened, data.Prepared):
+    if isinstance(opened, data.Prepared | data.Unpaired):
         if not split and "test" in opened.splits:
             return open_examples(section, "test")
         identity = {"name": section["name"], "split": split or section["split"], **opened.details}
         names, read, count = opened.class_names, opened.read, opened.num_examples
-        return Examples(count, count, opened.shape, names, read, identity, opened)
+        of_source = opened.details.get("source_channels", 0)
+        if not of_source:
+            return Examples(count, count, opened.shape, names, read, identity, opened)
+        *sides, channels = opened.shape
+        shape = (*sides, channels - of_source)
+
+        def targets(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+            images, labels = read(numbers)
+            return images[..., of_source:], labels
+
+        return Examples(count, count, shape, names, targets, identity, opened, whole=read)
     return _drawn(section["name"], split or section["split"], opened)
 
 
@@ -83,6 +94,8 @@ def classifier_of(section: Mapping[str, Any], opened: Any, cache: Path) -> Netwo
             f"features: {section['name']} has no labels for a classifier to learn; choose of "
             f"{', '.join(PRETRAINED)}"
         )
+    if isinstance(opened, data.Unpaired):
+        return _classifier({**section, "name": opened.target_name}, cache)
     if not isinstance(opened, data.Stacked):
         return _classifier(section, cache)
     base = section["name"].partition(":")[2] or "mnist"

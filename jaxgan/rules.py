@@ -87,6 +87,9 @@ RULES: dict[str, Rule] = {
     "inpaint.masks": TEXT,
     "inpaint.distance": Rule(str, among=("l1", "l2")),
     **dict.fromkeys(("inpaint.reconstruction", "inpaint.adversarial"), WEIGHT),
+    "translate.source": TEXT,
+    **{f"translate.{name}": WEIGHT for name in ("l1", "gan", "cycle", "identity")},
+    "translate.pool": Rule(int, 0, 100_000),
     "class_loss.discriminator_weight": WEIGHT,
     "class_loss.generator_weight": WEIGHT,
     "class_loss.temperature": Rule(float, 0.01),
@@ -153,6 +156,8 @@ EARLIER: dict[str, Any] = {
     | {"gamma": 0.001, "layer": ""},
     "inpaint": {"masks": "box,strokes,half", "distance": "l1"}
     | {"reconstruction": 1.0, "adversarial": 0.01},
+    "translate": {"source": "", "l1": 100.0, "gan": 1.0, "cycle": 10.0, "identity": 0.0}
+    | {"pool": 50},
     "model": {"encoder": {}},
     "class_loss": {"margin": 0.98}
     | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),

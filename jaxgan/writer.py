@@ -72,7 +72,10 @@ def grid(images: UInt8[np.ndarray, "n h w c"], columns: int) -> UInt8[np.ndarray
 def rows(
     pictures: Sequence[UInt8[np.ndarray, "n h w c"]], columns: int
 ) -> UInt8[np.ndarray, "gh gw c"]:
-    """Several series of images in one grid, where the n-th of each stand below one another."""
+    """Several series of images in one grid, where the n-th of each stand below one another; grey
+    ones become colours beside such."""
+    channels = max(each.shape[-1] for each in pictures)
+    pictures = [np.broadcast_to(each, (*each.shape[:-1], channels)) for each in pictures]
     count, *shape = pictures[0].shape
     columns = min(columns, count)
     blank = np.zeros((-count % columns, *shape), np.uint8)

@@ -380,7 +380,10 @@ def test_crop_resizes_the_middle(filter_):
 
 def test_lanczos_and_crop_are_the_defaults():
     assert Treatment(8, 3) == Treatment(8, 3, "lanczos", "crop", (255, 255, 255), "error")
-    assert (images.FITS, images.SMALL) == (("crop", "pad"), ("error", "upscale", "pad", "skip"))
+    assert (images.FITS, images.SMALL) == (
+        ("crop", "pad", "pair"),
+        ("error", "upscale", "pad", "skip"),
+    )
 
 
 def test_grey_is_resized_as_grey():

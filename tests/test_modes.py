@@ -26,6 +26,14 @@ EXPERIMENTS = {
     "vae": {"optimizer.generator.arguments.eps": 1e-3, "vae.samples": 3},
     "inpaint": {**EPS, "loss": "nonsaturating"},
     "vaegan": EPS,
+    "pix2pix": EPS,
+    "cyclegan": {
+        **EPS,
+        "data.name": "unpaired:fashion_mnist_mini,fashion_mnist_mini",
+        "data.split": "test[:64]",
+        "translate.pool": 20,
+        "model.generator.blocks": 1,
+    },
 }
 # No statistics of batches: layers of the critic without BatchNorm, and so the generator's.
 WITHOUT = {
@@ -92,7 +100,7 @@ SYNCHRONISED = (*REPLICA, ("parallel.synchronise", True))
 SLOW = [
     ("dcgan", 2),
     ("dcgan", 4),
-    ("vaegan", 8),
+    *((name, 8) for name in ("vaegan", "pix2pix", "cyclegan")),
     *((name, n) for name in ("cgan", "wgan_gp") for n in (2, 4)),
 ]
 

@@ -16,7 +16,11 @@ from jaxgan.sampler import Sampler
 
 ROOT = Path(__file__).parents[1]
 SECTION = {"name": "fashion_mnist_mini", "dir": "", "path": "", "split": "train", "image_size": 0}
-METRICS = {"vae": ("elbo", "sliced_wasserstein"), "inpaint": ("completion", "sliced_wasserstein")}
+METRICS = {
+    "vae": ("elbo", "sliced_wasserstein"),
+    "inpaint": ("completion", "sliced_wasserstein"),
+    "pix2pix": ("agreement", "sliced_wasserstein"),
+}
 SAMPLES = 150  # which neither 64 nor 512 divides
 
 

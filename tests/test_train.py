@@ -112,6 +112,9 @@ def tiny(path):
         settings.data.split = "test[:64]"
     if settings.model.name == "biggan":  # which cuts z into six parts
         settings.z_dim = 12
+    if path.stem == "cyclegan":
+        settings.data.name = "unpaired:fashion_mnist_mini,fashion_mnist_mini"
+        settings.data.split, settings.model.generator.blocks = "test[:64]", 1
     if settings.data.name == "stacked_mnist":
         settings.data.name = "stacked:fashion_mnist_mini"
     if path.stem == "r3gan_ffhq256":  # eight fake devices draw 64 images each: its first stages
@@ -121,7 +124,7 @@ def tiny(path):
 
 
 # Minutes to compile, or networks that another config has too.
-LONG = {*SIZES, "sngan", "tacgan", "contragan", "reacgan", "diffaug", "vaegan"}
+LONG = {*SIZES, "sngan", "tacgan", "contragan", "reacgan", "diffaug", "vaegan", "cyclegan"}
 LONG |= {"sagan", "sngan_projection", "ada", "relativistic", "dragan", "acgan"}
 
 

@@ -27,26 +27,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
 from jaxgan import schedules
 from jaxgan.algorithms import masks, player
-from jaxgan.algorithms.player import Average, Player
+from jaxgan.algorithms.player import Game
 from jaxgan.losses import Loss, accuracy
 from jaxgan.schedules import Scalar
 from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
 
 DISTANCES: dict[str, Callable[[Array], Array]] = {"l1": jnp.abs, "l2": jnp.square}
-
-
-class InpaintState(struct.PyTreeNode):
-    """All that training changes."""
-
-    step: Any  # int32 scalar
-    key: Any  # a typed key, never split
-    generator: Player
-    discriminator: Player
-    ema: Average  # of the generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,52 +65,19 @@ class Inpaint:
     def image_shape(self) -> tuple[int, ...]:
         return self.generator.image_shape
 
-    def init(self, key: Key[Array, ""]) -> InpaintState:
-        g_key, d_key, state_key = (jax.random.fold_in(key, n) for n in range(3))
-        at_start = jnp.zeros((), jnp.int32)
+    def init(self, key: Key[Array, ""]) -> Game:
         seen = jnp.zeros((2, *self.image_shape[:2], self.image_shape[2] + 1))
-        generator = player.create(
-            self.generator, self.generator_optimizer(at_start), g_key, seen, None
-        )
-        discriminator = player.create(
-            self.discriminator, self.discriminator_optimizer(at_start), d_key, seen, None
-        )
-        return InpaintState(
-            step=at_start,
-            key=state_key,
-            generator=generator,
-            discriminator=discriminator,
-            ema=player.copied(generator),
-        )
+        return player.begin(self, key, seen, seen)
 
     # ----------------------------------------------------------------------------------------------
     # The step
 
-    def step(self, state: InpaintState, batch: Batch) -> tuple[InpaintState, Metrics]:
+    def step(self, state: Game, batch: Batch) -> tuple[Game, Metrics]:
         """One training step. `batch`: image float32 1 b h w c in [-1, 1]."""
-        minibatch = {"image": batch["image"][0]}
-        key = jax.random.fold_in(state.key, state.step)
-        metrics: Metrics = {}
-
-        def updated(role: str, objective: Callable, optimizer: Any, stream: int) -> Player:
-            old = getattr(state, role)
-            of_role = lambda *arguments: objective(*arguments, state)  # noqa: E731
-            parts = player.parts(minibatch, jax.random.fold_in(key, stream), self.accumulate)
-            gradients, stats, found = player.gradients(
-                of_role, old.params, old.stats, parts, self.accumulate
-            )
-            metrics.update(found | player.gradient_norms(role, gradients))
-            return player.update(old, optimizer(state.step), gradients, stats)
-
-        optimizer = self.discriminator_optimizer
-        discriminator = updated("discriminator", self.discriminator_loss, optimizer, 0)
-        state = state.replace(discriminator=discriminator)
-        generator = updated("generator", self.generator_loss, self.generator_optimizer, 1)
-        ema = player.next_average(self, state.step, state.ema, generator)
-        return state.replace(step=state.step + 1, generator=generator, ema=ema), metrics
+        return player.alternate(self, state, {"image": batch["image"][0]})
 
     def discriminator_loss(
-        self, params: Params, stats: Stats, part: Batch, state: InpaintState
+        self, params: Params, stats: Stats, state: Game, part: Batch
     ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
         """Of its parameters, beside (stats afterwards, metrics). `part`: image, key."""
         real, mask = part["image"], self.mask(part["key"], part["image"])
@@ -141,7 +97,7 @@ class Inpaint:
         )
 
     def generator_loss(
-        self, params: Params, stats: Stats, part: Batch, state: InpaintState
+        self, params: Params, stats: Stats, state: Game, part: Batch
     ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
         """Of its parameters, beside (stats afterwards, metrics)."""
         real, mask = part["image"], self.mask(part["key"], part["image"])
@@ -199,13 +155,13 @@ class Inpaint:
     # Images, by the average
 
     def fill(
-        self, state: InpaintState, images: Float[Array, "b h w c"], mask: Float[Array, "b h w 1"]
+        self, state: Game, images: Float[Array, "b h w c"], mask: Float[Array, "b h w 1"]
     ) -> Float[Array, "b h w c"]:
         """The images, with what is missing of them drawn."""
         return self._filled(state.ema.params, state.ema.stats, images, mask, train=False)[0]
 
     def complete(
-        self, state: InpaintState, key: Key[Array, ""], images: Float[Array, "b h w c"]
+        self, state: Game, key: Key[Array, ""], images: Float[Array, "b h w c"]
     ) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 1"]]:
         """The images with random holes filled, and where these are."""
         mask = self.mask(key, images)
@@ -213,7 +169,7 @@ class Inpaint:
 
     def show(
         self,
-        state: InpaintState,
+        state: Game,
         key: Key[Array, ""],
         images: Float[Array, "b h w c"],
         labels: Int[Array, " b"],
@@ -222,7 +178,7 @@ class Inpaint:
         mask = self.mask(key, images)
         return images, (1 - mask) * images, self.fill(state, images, mask)
 
-    def health(self, state: InpaintState) -> Metrics:
+    def health(self, state: Game) -> Metrics:
         return player.health(state)
 
 

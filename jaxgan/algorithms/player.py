@@ -33,6 +33,16 @@ class Average(struct.PyTreeNode):
     stats: Stats
 
 
+class Game(struct.PyTreeNode):
+    """All that training changes, of two networks that play against each other."""
+
+    step: Any  # int32 scalar
+    key: Any  # a typed key, never split
+    generator: Player
+    discriminator: Player
+    ema: Average  # of the generator
+
+
 def players(state: Any) -> dict[str, Player]:
     """The networks of an algorithm's state that train, by their roles."""
     there = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
@@ -141,6 +151,52 @@ def gradients(
     mean = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
     gradient = parallel.scattered(optax.tree.scale(1 / count, total))
     return parallel.mean_over_replicas((gradient, stats, mean))
+
+
+def updated(
+    algorithm: Any, state: Any, role: str, minibatch: Batch, key: Array, objective: Callable
+) -> tuple[Player, Metrics]:
+    """The state's network of that role after an update by `minibatch`, with the metrics.
+
+    `objective(params, stats, state, part)` gives (loss, (stats, metrics)). The discriminators have
+    the discriminator's optimiser, the others the generator's.
+    """
+    old, of = getattr(state, role), "discriminator" if "discriminator" in role else "generator"
+    gradient, stats, metrics = gradients(
+        lambda params, stats, part: objective(params, stats, state, part),
+        old.params,
+        old.stats,
+        parts(minibatch, key, algorithm.accumulate),
+        algorithm.accumulate,
+    )
+    optimizer = getattr(algorithm, f"{of}_optimizer")(state.step)
+    return update(old, optimizer, gradient, stats), metrics | gradient_norms(role, gradient)
+
+
+def begin(algorithm: Any, key: Array, of_generator: Array, of_discriminator: Array) -> Game:
+    """The game at the start, of two networks that take images like these, and no labels."""
+    g_key, d_key, state_key = (jax.random.fold_in(key, n) for n in range(3))
+    at_start = jnp.zeros((), jnp.int32)
+    optimizers = (
+        algorithm.generator_optimizer(at_start),
+        algorithm.discriminator_optimizer(at_start),
+    )
+    generator = create(algorithm.generator, optimizers[0], g_key, of_generator, None)
+    discriminator = create(algorithm.discriminator, optimizers[1], d_key, of_discriminator, None)
+    return Game(at_start, state_key, generator, discriminator, copied(generator))
+
+
+def alternate(algorithm: Any, state: Game, minibatch: Batch) -> tuple[Game, Metrics]:
+    """The game after an update of the discriminator, then one of the generator through it, both by
+    one minibatch; by the algorithm's `discriminator_loss` and `generator_loss`."""
+    key = jax.random.fold_in(state.key, state.step)
+    metrics: Metrics = {}
+    for stream, role in enumerate(("discriminator", "generator")):
+        of_role = jax.random.fold_in(key, stream), getattr(algorithm, f"{role}_loss")
+        new, found = updated(algorithm, state, role, minibatch, *of_role)
+        state, metrics = state.replace(**{role: new}), metrics | found
+    ema = next_average(algorithm, state.step, state.ema, state.generator)
+    return state.replace(step=state.step + 1, ema=ema), metrics
 
 
 def gradient_norms(role: str, gradients: Params) -> Metrics:

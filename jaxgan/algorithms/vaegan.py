@@ -103,22 +103,15 @@ class VAEGAN:
         """One training step. `batch`: image float32 1 b h w c in [-1, 1]; label int32 1 b."""
         minibatch = jax.tree.map(lambda x: x[0], batch)
         key = jax.random.fold_in(state.key, state.step)
-        parts = player.parts(minibatch, key, self.accumulate)
-        optimizer = self.generator_optimizer(state.step)
         new: dict[str, Player] = {}
         metrics: Metrics = {}
-        for role, objective, update in (
-            ("discriminator", self.discriminator_loss, self.discriminator_optimizer(state.step)),
-            ("encoder", self.encoder_loss, optimizer),
-            ("generator", self.generator_loss, optimizer),
+        for role, objective in (
+            ("discriminator", self.discriminator_loss),
+            ("encoder", self.encoder_loss),
+            ("generator", self.generator_loss),
         ):
-            old = getattr(state, role)
-            of_role = lambda params, stats, part, f=objective: f(params, stats, state, part)  # noqa: E731
-            gradients, stats, found = player.gradients(
-                of_role, old.params, old.stats, parts, self.accumulate
-            )
-            metrics |= found | player.gradient_norms(role, gradients)
-            new[role] = player.update(old, update, gradients, stats)
+            new[role], found = player.updated(self, state, role, minibatch, key, objective)
+            metrics |= found
 
         return advanced(self, state, new), metrics
 

@@ -63,11 +63,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_picture(flag: str, path: Path, channels: int):
-    """The picture's pixels, uint8 h w c. Raises UserError where it is none."""
+def read_picture(flag: str, path: Path, channels: int, size: int = 0):
+    """The picture's pixels, uint8 h w c; a square of `size`, if that is not 0. Raises UserError
+    where it is none."""
     from jaxgan.data import images
 
     try:
-        return images.standardise(path.read_bytes(), images.Treatment(0, channels))
+        return images.standardise(
+            path.read_bytes(), images.Treatment(size, channels, small="upscale")
+        )
     except (OSError, images.Bad) as error:
         raise UserError(f"{flag}: {path} cannot be read: {error}") from error

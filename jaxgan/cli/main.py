@@ -13,6 +13,7 @@ from jaxgan.cli import (
     reproduce,
     sample,
     stylize,
+    translate,
     traverse,
 )
 
@@ -20,6 +21,7 @@ VERBS = {
     "sample": sample,
     "evaluate": evaluate,
     "reconstruct": reconstruct,
+    "translate": translate,
     "traverse": traverse,
     "inpaint": inpaint,
     "stylize": stylize,

@@ -21,7 +21,7 @@ from jaxgan.errors import UserError, lookup
 # Of pictures: option, default, help.
 PICTURES = (
     ("filter", "lanczos", "that resizes: lanczos (default), bicubic, bilinear or box"),
-    ("fit", "crop", "oblong images to a square: crop (default) or pad"),
+    ("fit", "crop", "oblong images to a square: crop (default), pad, or pair: two side by side"),
     ("small", "error", "images below --image_size: error (default), upscale, pad or skip"),
     ("channels", "auto", "grey, rgb or auto (default): grey if no image has colours"),
     ("background", "white", "under what is transparent and in pads: a name or '#rrggbb'"),
@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(prepare.summary(made))
     print(f"\nlook at {arguments.out / 'contact_sheet.png'}; to train on it:")
     config = "cgan" if made["classes"] else "dcgan"
+    config = "pix2pix" if made["fit"] == "pair" else config
     path = f"--config.data.name=folder --config.data.path={arguments.out}"
     print(
         f"python train.py --config configs/{config}.py --workdir runs/{arguments.out.name} {path}"

@@ -5,6 +5,7 @@ from jaxgan.data.idx import load_idx
 from jaxgan.data.pipeline import indices, to_float, to_uint8
 from jaxgan.data.sources import DATASETS, Dataset, Prepared, directory_of, load, open_set
 from jaxgan.data.toys import TOYS, Stacked, Toy, of_triple
+from jaxgan.data.unpaired import Unpaired
 
 __all__ = [
     "DATASETS",
@@ -14,6 +15,7 @@ __all__ = [
     "Prepared",
     "Stacked",
     "Toy",
+    "Unpaired",
     "ahead",
     "directory_of",
     "indices",

@@ -17,21 +17,25 @@ class ContactSheet:
     def __init__(self, class_names: tuple[str, ...]):
         self.class_names = class_names
         self.rows: dict[int, list[Image.Image]] = collections.defaultdict(list)
+        self.across = 1  # tiles that a picture takes: 2 where it is a pair
 
     def add(self, pixels: UInt8[np.ndarray, "h w c"], label: int | None) -> None:
         row, room = label or 0, self.COLUMNS * (1 if self.class_names else self.COLUMNS)
         if row < self.ROWS and len(self.rows[row]) < room:
             image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-            self.rows[row].append(image.convert("RGB").resize((self.TILE, self.TILE)))
+            self.across = pixels.shape[1] // pixels.shape[0]
+            size = self.TILE * self.across, self.TILE
+            self.rows[row].append(image.convert("RGB").resize(size))
 
     def save(self, path: Path) -> None:
         margin = self.MARGIN if self.class_names else 0
+        columns = self.COLUMNS // self.across
         tiles = [
-            (row, self.rows[label][start : start + self.COLUMNS], label)
+            (row, self.rows[label][start : start + columns], label)
             for row, (label, start) in enumerate(
                 (label, start)
                 for label in sorted(self.rows)
-                for start in range(0, len(self.rows[label]), self.COLUMNS)
+                for start in range(0, len(self.rows[label]), columns)
             )
         ]
         step = self.TILE + 4
@@ -41,5 +45,6 @@ class ContactSheet:
             if self.class_names:
                 draw.text((4, row * step + 24), self.class_names[label][:22], fill="black")
             for column, picture in enumerate(pictures):
-                sheet.paste(picture, (margin + column * step + 2, row * step + 2))
+                left = margin + column * self.across * step + 2
+                sheet.paste(picture, (left, row * step + 2))
         sheet.save(path, format="png")

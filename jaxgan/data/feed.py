@@ -124,6 +124,12 @@ def make_feed(
     return Feed(seed, resident, lambda *at: {"index": positions(*at)}, gather, cache)
 
 
+def cache_of(examples: Any, cache: str) -> str:
+    """The way for a split that fits this machine, see choose_cache."""
+    num_bytes = examples.num_examples * int(np.prod(examples.shape))
+    return choose_cache(num_bytes, cache, *free_memory())
+
+
 def read_all(
     examples: Any,
 ) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"] | None]:

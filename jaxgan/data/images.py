@@ -43,7 +43,7 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "box": Image.Resampling.BOX,
 }
-FITS = ("crop", "pad")
+FITS = ("crop", "pad", "pair")
 SMALL = ("error", "upscale", "pad", "skip")
 
 # By the first two bytes. Image.open would warn of a large picture, or refuse it without its size.
@@ -84,7 +84,8 @@ class Treatment:
 
     `size`: pixels along a side; 0: as it is. `channels`: 1, grey, or 3, RGB. `filter`: of FILTERS.
     `fit`: of FITS: a picture that is no square loses its ends, or gets a border of `background`,
-    the RGB colour that lies under transparent pixels too. `small`: of SMALL: where the square has
+    the RGB colour that lies under transparent pixels too; or it is a pair of pictures side by side,
+    each of which is cropped, and they stay so. `small`: of SMALL: where the square has
     fewer pixels than asked for it is resized up, or gets a border, or the picture is Bad.
     """
 
@@ -94,6 +95,12 @@ class Treatment:
     fit: str = "crop"
     background: tuple[int, int, int] = (255, 255, 255)
     small: str = "error"
+
+
+def shape_of(treatment: Treatment) -> tuple[int, int, int]:
+    """Of the arrays that come of it, which have a size."""
+    across = 2 if treatment.fit == "pair" else 1
+    return treatment.size, across * treatment.size, treatment.channels
 
 
 class Header(NamedTuple):
@@ -320,9 +327,9 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _is_finished(image: Image.Image, treatment: Treatment) -> bool:
-    size = treatment.size
-    return image.mode == ("L" if treatment.channels == 1 else "RGB") and (
-        not size or image.size == (size, size)
+    height, width, channels = shape_of(treatment)
+    return image.mode == ("L" if channels == 1 else "RGB") and (
+        not height or image.size == (width, height)
     )
 
 
@@ -330,6 +337,16 @@ def _square(image: Image.Image, treatment: Treatment) -> Image.Image:
     """Crops or pads to a square at the centre, then resizes. An odd pixel is left on the right."""
     width, height = image.size
     size = treatment.size
+    if size and treatment.fit == "pair":
+        if width < 2:
+            raise Bad(f"{width:,} x {height:,} pixels, which is no pair")
+        half = width // 2
+        both = Image.new(image.mode, (2 * size, size))
+        of_one = dataclasses.replace(treatment, fit="crop")
+        for n in range(2):
+            part = image.crop((n * half, 0, (n + 1) * half, height))
+            both.paste(_square(part, of_one), (n * size, 0))
+        return both
     if not size or (width, height) == (size, size):
         return image
     side = min(width, height) if treatment.fit == "crop" else max(width, height)

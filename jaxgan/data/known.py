@@ -30,6 +30,11 @@ class Absent:
     shape: tuple[int, ...]
     class_names: tuple[str, ...]
     num_examples: int
+    source_channels: int = 0  # of pairs, the first one's
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {"source_channels": self.source_channels} if self.source_channels else {}
 
     def feed(self, cache: str, **settings: Any) -> Feed:
         """As of the images themselves, over arrays that hold one number, however large they are."""
@@ -79,6 +84,11 @@ def known(
         images = np.zeros((max(grey.num_examples, 1), *grey.shape), np.uint8)
         labels = np.zeros(len(images), np.int32) if grey.class_names else None
         return toys.stacked(images, labels, grey.class_names, {})
+    if separator and kind == "unpaired":
+        both = [known(each, split, image_size, data_dir, path) for each in rest.split(",")]
+        source, target = both[0].shape[-1], both[-1].shape
+        count = max(each.num_examples for each in both)
+        return Absent((*target[:2], source + target[-1]), (), count, source)
     if name == "fashion_mnist_mini" or name in toys.TOYS:
         return open_set(name, split, image_size)
     if name in _SHAPES:
@@ -98,7 +108,8 @@ def known(
     if found and found.class_names and classes not in (0, len(found.class_names)):
         raise UserError(f"--classes: {name} has {len(found.class_names)} classes; leave it out")
     names = (found.class_names if found else ()) or tuple(map(str, range(classes)))
-    return Absent(shape, names, found.num_examples if found else 0)
+    of_source = found.details.get("source_channels", 0) if found else 0
+    return Absent(shape, names, found.num_examples if found else 0, of_source)
 
 
 def _published(name: str, split: str) -> Absent:

@@ -169,12 +169,14 @@ class _Scan:
         if self.options.image_size:
             return self.options.image_size
         sizes = sorted({(h.width, h.height) for h in headers.values()})
-        if len(sizes) == 1 and sizes[0][0] == sizes[0][1]:
-            return sizes[0][0]
+        across = 2 if self.options.fit == "pair" else 1
+        if len(sizes) == 1 and sizes[0][0] == across * sizes[0][1]:
+            return sizes[0][1]
         between = " to ".join(f"{w} x {h}" for w, h in dict.fromkeys((sizes[0], sizes[-1])))
+        equal = "equal pairs of squares" if across > 1 else "equal squares"
         raise UserError(
-            f"{path}: its images are {between} pixels, no equal squares; set the size that they "
-            f"are to get, image_size"
+            f"{path}: its images are {between} pixels, no {equal}; set the size that they are to "
+            f"get, image_size"
         )
 
 
@@ -207,6 +209,8 @@ def _hash(content: bytes | np.ndarray) -> str:
 
 def _side(header: Header, options: Options) -> int:
     """Of the square that the picture becomes before it is resized, in pixels of its own."""
+    if options.fit == "pair":
+        return min(header.width // 2, header.height)
     return (max if options.fit == "pad" else min)(header.width, header.height)
 
 
@@ -246,7 +250,7 @@ def _write(path: Path, folder: Path, scan: _Scan) -> None:
         metadata,
         name=_slug(path),
         splits={split: pictures.of(items) for split, items in by_split.items() if items},
-        shape=(scan.treatment.size, scan.treatment.size, scan.treatment.channels),
+        shape=images.shape_of(scan.treatment),
         class_names=scan.collection.class_names,
         description=f"Prepared by jaxgan from {path.name}",
     )
@@ -355,10 +359,12 @@ def summary(made: dict[str, Any]) -> str:
     lines += [f"{'images':<24}" + "".join(f"{total:>12,}" for total in totals)]
     sizes = ", ".join(f"{name} {w} x {h}" for name, (w, h) in made["sizes"].items())
     kind = "grey" if made["channels"] == 1 else "RGB"
+    pairs = ", pairs side by side" if made["fit"] == "pair" else ""
     lines += [
         f"sizes: {sizes} pixels",
-        f"made: {made['image_size']} x {made['image_size']} {kind}, filter {made['filter']}, "
-        f"fit {made['fit']}, small ones: {made['small']}, Pillow {made['pillow']}",
+        f"made: {made['image_size']} x {made['image_size']} {kind}{pairs}, "
+        f"filter {made['filter']}, fit {made['fit']}, small ones: {made['small']}, "
+        f"Pillow {made['pillow']}",
         *made["notes"],
     ]
     if made["duplicates"]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.data import feed, images, toys
+from jaxgan.data import feed, images, toys, unpaired
 from jaxgan.data.elsewhere import fetched
 from jaxgan.data.feed import Feed
 from jaxgan.errors import UserError, lookup
@@ -46,7 +46,10 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """One split of a data set on disk. `details` says how its pixels came about."""
+    """One split of a data set on disk. `details` says how its pixels came about.
+
+    Of a set of pairs an image is two, as its channels: the left one's before the right one's.
+    """
 
     folder: Path
     shape: tuple[int, int, int]
@@ -71,7 +74,7 @@ class Prepared:
         """
         from tensorflow_datasets.proto import tf_example_pb2  # not TFDS's parser: 2 us, not 16
 
-        pixels = np.empty((len(chosen), *self.shape), np.uint8)
+        pixels = np.empty((len(chosen), *images.shape_of(self.treatment)), np.uint8)
         labels = np.empty(len(chosen), np.int32)
         try:
             for i, record in enumerate(self.records.__getitems__(chosen.tolist())):
@@ -85,6 +88,8 @@ class Prepared:
                 raise ValueError(f"labels {labels.min()} to {labels.max()} of {count} classes")
         except Exception as error:  # whatever TFDS, array_record and protobuf make of broken files
             raise UserError(f"{self.folder}: damaged: {_first_line(error)}") from error
+        if self.treatment.fit == "pair":
+            pixels = np.concatenate(np.split(pixels, 2, axis=2), -1)
         return pixels, labels if self.label_key else None
 
     def load(self) -> Dataset:
@@ -97,8 +102,7 @@ class Prepared:
 
     def choose_cache(self, cache: str) -> str:
         """The way that fits this machine, see feed.choose_cache."""
-        num_bytes = self.num_examples * int(np.prod(self.shape))
-        return feed.choose_cache(num_bytes, cache, *feed.free_memory())
+        return feed.cache_of(self, cache)
 
 
 def _first_line(error: Exception) -> str:
@@ -154,16 +158,21 @@ def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
     # TFDS's label of examples whose labels are withheld is -1.
     label_key = None if layout.label_key and first[layout.label_key] == -1 else layout.label_key
     height, width, channels = layout.image_shape
-    size = image_size or (height if height == width else None)
+    pair = details.get("fit") == "pair"
+    size = image_size or (height if width == (1 + pair) * (height or 0) else None)
     if size is None:
         sizes = f"{width} x {height} pixels" if height and width else "of different sizes"
         raise UserError(f"data.image_size: the images of {folder} are {sizes}; set it")
-    treatment = images.Treatment(size, 1 if channels == 1 else 3, small="upscale")
-    if (size, size) != (height, width):
+    of_pixels = 1 if channels == 1 else 3
+    fit = "pair" if pair else "crop"
+    treatment = images.Treatment(size, of_pixels, fit=fit, small="upscale")
+    if size != height or (not pair and size != width):
         details["resized"] = f"to {size} by {treatment.filter}"
+    if pair:
+        details["source_channels"] = of_pixels
     return Prepared(
         folder=folder,
-        shape=(size, size, treatment.channels),
+        shape=(size, size, (1 + pair) * of_pixels),
         class_names=layout.class_names if label_key else (),
         details=details,
         splits=tuple(builder.info.splits),
@@ -175,17 +184,19 @@ def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
 
 
 # --------------------------------------------------------------------------------------------------
-# Sets by name. Each takes (split, image_size, data_dir, path) and gives a Prepared, Toy or Stacked.
+# Sets by name. Each takes (split, image_size, data_dir, path) and gives a Prepared, Toy, Stacked or
+# Unpaired.
 
 
 def open_set(
     name: str, split: str = "train", image_size: int = 0, data_dir: str = "", path: str = ""
-) -> Prepared | toys.Toy | toys.Stacked:
+) -> Prepared | toys.Toy | toys.Stacked | unpaired.Unpaired:
     """The data set of a config's section `data`; prepares it first if need be.
 
-    `name`: one of DATASETS, tfds:NAME, or stacked:NAME of a grey set. `split`: its name, or a slice
-    as TFDS writes it, train[:90%]. `image_size`: pixels along a side; 0: as they are. `data_dir`:
-    where prepared sets lie; "": TFDS's own folder. `path`: the user's files. Raises UserError.
+    `name`: one of DATASETS, tfds:NAME, stacked:NAME of a grey set, or unpaired:NAME,NAME. `split`:
+    its name, or a slice as TFDS writes it, train[:90%]. `image_size`: pixels along a side; 0: as
+    they are. `data_dir`: where prepared sets lie; "": TFDS's own folder. `path`: the user's files.
+    Raises UserError.
     """
     kind, separator, rest = name.partition(":")
     make = lookup(FAMILIES, kind, "data.name") if separator else lookup(DATASETS, name, "data.name")
@@ -206,6 +217,8 @@ def load(
 ) -> Dataset:
     """The split of a set of images in memory; see open_set."""
     opened = open_set(name, split, image_size, data_dir, path)
+    if isinstance(opened, unpaired.Unpaired):
+        return Dataset(*feed.read_all(opened), opened.class_names)
     if not isinstance(opened, Prepared):
         raise UserError(f"data.name: {name} is drawn without end; it has no images to load")
     return opened.load()
@@ -272,6 +285,24 @@ def _stacked(name, split, image_size, data_dir, path) -> toys.Stacked:
     return toys.stacked(grey.images, grey.labels, grey.class_names, base.details)
 
 
+def _unpaired(name, split, image_size, data_dir, path) -> unpaired.Unpaired:
+    names = name.split(",")
+    if len(names) > 1 and path is not None:
+        raise UserError(f"data.path: of which of {' and '.join(names)}? prepare them, and leave it")
+    if len(names) > 2 or (len(names) == 1 and names != ["folder"]):
+        raise UserError(
+            f"data.name: unpaired:{name}: name two sets, as in unpaired:mnist,fashion_mnist, or "
+            f"unpaired:folder, whose images lie in two folders"
+        )
+    opened = [open_set(each, split, image_size, str(data_dir), str(path or "")) for each in names]
+    for each, of_each in zip(names, opened, strict=True):
+        if not isinstance(of_each, Prepared) or of_each.treatment.fit == "pair":
+            raise UserError(f"data.name: unpaired:{name}: {each} is no set of single images")
+    if len(opened) == 1:
+        return unpaired.of_classes(opened[0])
+    return unpaired.of_sets(opened[0], opened[1], names[1])
+
+
 DATASETS: dict[str, Callable[..., Prepared | toys.Toy | toys.Stacked]] = {
     "fashion_mnist_mini": _embedded,
     **dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), _original),
@@ -279,4 +310,4 @@ DATASETS: dict[str, Callable[..., Prepared | toys.Toy | toys.Stacked]] = {
     **dict.fromkeys(toys.TOYS, _toy),
     "stacked_mnist": lambda name, *rest: _stacked("mnist", *rest),
 }
-FAMILIES = {"tfds": _catalogue, "stacked": _stacked}
+FAMILIES = {"tfds": _catalogue, "stacked": _stacked, "unpaired": _unpaired}

@@ -129,6 +129,12 @@ def _accuracy(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
     return {"accuracy": conditional.accuracy(found, labels, len(scene.class_names))}
 
 
+def _agreement(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
+    # The n-th image was made of the n-th real example, whose class it may have kept.
+    labels, classes = real.labels[: fake.number], len(scene.class_names)
+    return conditional.agreement(fake.classes, labels, classes)._asdict()
+
+
 def _cas(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
     # Ravuri and Vinyals, NeurIPS 2019 (https://arxiv.org/abs/1905.10887): train on samples, test on
     # real images. Its converse, train on real images and test on samples, is `accuracy`.
@@ -223,54 +229,19 @@ def _importance_bound(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
     return {"importance_bound": _bounds(real, scene, LATENTS, 50)["importance_bound"].mean()}
 
 
-FILLS = ("means", "pixels", "images")
-
-
 def _completion(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
-    training = to_float(scene.training_images[:LARGEST_FILL])
-
-    def of(filled: Array, images: Array, mask: Array) -> dict[str, Array]:
-        return completion.measures(images, filled, mask)
-
-    return _of_holes(real, scene, training, of)
+    training = scene.training_images[:LARGEST_FILL]
+    of_run = scene.complete, scene.key, real.images, training
+    return completion.of_holes(completion.measures, *of_run)
 
 
 def _completion_lpips(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
-    training = to_float(scene.training_images[:LARGEST_FILL])
-
-    def of(filled: Array, images: Array, mask: Array) -> dict[str, Array]:
+    def measures(images: Array, filled: Array, mask: Array) -> dict[str, Array]:
         a, b = lpips.to_rgb(images), lpips.to_rgb(filled)
         return {"lpips": lpips.lpips_within(scene.perceptual, a, b, mask)}
 
-    return _of_holes(real, scene, training, of)
-
-
-def _of_holes(real: Seen, scene: Scene, training: Array, of: Callable) -> dict[str, Any]:
-    """Means of what `of` says of the model's completions and of those that FILLS name."""
-    found: dict[str, list] = {}
-    for first in range(0, len(real.images), 50):
-        key = jax.random.fold_in(scene.key, first)
-        images = to_float(real.images[first : first + 50])
-        filled, mask = scene.complete(key, images)
-        fills = {
-            "": filled,
-            "_by_means": completion.by_means(images, mask),
-            "_by_pixels": completion.by_pixels(images, mask),
-            "_by_images": completion.by_images(images, mask, training),
-        }
-        for fill, of_fill in fills.items():
-            for name, values in of(of_fill, images, mask).items():
-                found.setdefault(f"hole_{name}{fill}", []).append(np.asarray(values))
-    return {name: np.nanmean(np.concatenate(values)) for name, values in found.items()}
-
-
-def _hole_values(**directions: int) -> dict[str, int]:
-    fills = {f"_by_{fill}": 0 for fill in FILLS}
-    return {
-        f"hole_{name}{fill}": sign if fill == "" else 0
-        for name, sign in directions.items()
-        for fill in ("", *fills)
-    }
+    training = scene.training_images[:LARGEST_FILL]
+    return completion.of_holes(measures, scene.complete, scene.key, real.images, training)
 
 
 def _bounds(real: Seen, scene: Scene, samples: int, size: int) -> dict[str, np.ndarray]:
@@ -324,6 +295,7 @@ METRICS: dict[str, Metric] = {
         "features training", {"nearest_ratio": 0, "nearer_than_held_out": 0}, _nearest
     ),
     "accuracy": _metric("classes labels", {"accuracy": 1}, _accuracy),
+    "agreement": _metric("classes translate", {"agreement": 1, "agreement_renamed": 0}, _agreement),
     "cas": _metric("images labels", {"cas": 1}, _cas),
     "diversity": _metric("images", {"diversity": 0}, _diversity),
     "ms_ssim": _metric("images", {"ms_ssim": 0}, _ms_ssim),
@@ -333,10 +305,10 @@ METRICS: dict[str, Metric] = {
     "spectrum": _metric("images", {"spectrum": -1}, _spectrum),
     "parzen": _metric("images", {"parzen": 1, "parzen_width": 0}, _parzen),
     "completion": _metric(
-        "images complete training_images", _hole_values(psnr=1, ssim=1, l1=-1), _completion
+        "images complete training_images", completion.values(psnr=1, ssim=1, l1=-1), _completion
     ),
     "completion_lpips": _metric(
-        "images complete training_images perceptual", _hole_values(lpips=-1), _completion_lpips
+        "images complete training_images perceptual", completion.values(lpips=-1), _completion_lpips
     ),
     "elbo": _metric("images bounds", {"elbo": 1, "active_units": 0}, _elbo),
     "importance_bound": _metric("images bounds", {"importance_bound": 1}, _importance_bound),

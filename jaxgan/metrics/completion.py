@@ -9,15 +9,55 @@ there; and the pixels of the training image that is nearest where there are pixe
 baseline of Pathak et al. 2016 (after Hays and Efros 2007).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.data import to_float
 from jaxgan.metrics.ssim import ssim_map
-from jaxgan.typing import Array, Float
+from jaxgan.typing import Array, Float, Key, UInt8
 
 Images = Float[Array, "b h w c"]
 Mask = Float[Array, "b h w 1"]  # 1 where the image is missing
+FILLS = ("means", "pixels", "images")
+
+
+def values(**directions: int) -> dict[str, int]:
+    """The names of what `of_holes` tells, with the directions of the model's own values."""
+    fills = {f"_by_{fill}": 0 for fill in FILLS}
+    return {
+        f"hole_{name}{fill}": sign if fill == "" else 0
+        for name, sign in directions.items()
+        for fill in ("", *fills)
+    }
+
+
+def of_holes(
+    measures: Callable[[Images, Images, Mask], dict[str, Array]],
+    complete: Callable[[Key[Array, ""], Images], tuple[Images, Mask]],
+    key: Key[Array, ""],
+    images: UInt8[np.ndarray, "n h w c"],
+    training: UInt8[np.ndarray, "m h w c"],
+) -> dict[str, np.floating]:
+    """The means of `measures(images, filled, mask)` of the images, as `complete` fills its holes
+    and as FILLS do."""
+    found: dict[str, list] = {}
+    known = to_float(training)
+    for first in range(0, len(images), 50):
+        real = to_float(images[first : first + 50])
+        filled, mask = complete(jax.random.fold_in(key, first), real)
+        fills = {
+            "": filled,
+            "_by_means": by_means(real, mask),
+            "_by_pixels": by_pixels(real, mask),
+            "_by_images": by_images(real, mask, known),
+        }
+        for fill, of_fill in fills.items():
+            for name, each in measures(real, of_fill, mask).items():
+                found.setdefault(f"hole_{name}{fill}", []).append(np.asarray(each))
+    return {name: np.nanmean(np.concatenate(each)) for name, each in found.items()}
 
 
 @jax.jit

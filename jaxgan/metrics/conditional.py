@@ -1,9 +1,12 @@
 """How well a conditional generator obeys its labels, and how varied it is within a class."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
 from jaxgan.metrics.neighbours import each, square_distances
 from jaxgan.typing import Array, Float, Int
@@ -21,6 +24,27 @@ def accuracy(
     right = (found == labels).astype(jnp.float32)
     counts = jax.ops.segment_sum(jnp.ones_like(right), labels, num_classes)
     return jax.ops.segment_sum(right, labels, num_classes) / counts
+
+
+class Agreement(NamedTuple):
+    agreement: float
+    agreement_renamed: float
+
+
+def agreement(
+    found: Int[np.ndarray, " n"], labels: Int[np.ndarray, " n"], num_classes: int
+) -> Agreement:
+    """The share of translated images that a classifier found to be of the class of what they were
+    made of; and the largest one by any one-to-one renaming of the classes, for a translation that
+    nobody told which class is to become which may keep them apart all the same.
+
+    By chance they are 1 / num_classes and a little more.
+    """
+    pairs = np.zeros((num_classes, num_classes))
+    np.add.at(pairs, (labels, found), 1)
+    renamed = optax.assignment.hungarian_algorithm(jnp.asarray(-pairs))
+    rows, columns = (np.asarray(each) for each in renamed)
+    return Agreement(np.trace(pairs) / len(labels), pairs[rows, columns].sum() / len(labels))
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")

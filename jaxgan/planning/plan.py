@@ -74,7 +74,9 @@ def described(config: ConfigDict, classes: int) -> tuple[ConfigDict, Any]:
             f"--classes: how many classes {given.name} has is not known without it; say it, as in "
             f"--classes 10"
         )
-    return resolve(config, dataset.num_examples, dataset.shape, dataset.class_names, {}), dataset
+    details = dataset.details if isinstance(dataset, Absent) else {}
+    sizes = dataset.num_examples, dataset.shape
+    return resolve(config, *sizes, dataset.class_names, details), dataset
 
 
 def grain(config: ConfigDict, topology: Topology) -> int:
