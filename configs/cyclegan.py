@@ -25,7 +25,7 @@ def get_config():
     config.batch_size = 16
     config.model.name = "cyclegan"
     config.model.generator = {"width": 16, "blocks": 3}
-    config.model.discriminator = {"width": 32, "layers": 1}
+    config.model.discriminator = {"width": 32, "layers": 2}
     config.evaluation.metrics = "frechet,agreement"
     config.evaluation.split = "test"
     config.best_metric = "frechet"

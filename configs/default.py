@@ -47,6 +47,13 @@ def get_config() -> ConfigDict:
     config.translate.cycle = 10.0  # cyclegan: weight of the way there and back
     config.translate.identity = 0.0  # cyclegan: weight of images that are translated into their own
     config.translate.pool = 50  # cyclegan: generated images of the past for the discriminators
+    config.style = ConfigDict()  # of the algorithm style
+    config.style.image = ""  # the picture whose style is learnt
+    config.style.size = 256  # pixels along a side, to which that is cropped and resized
+    config.style.content = 1.0  # weight of the difference in content
+    config.style.style = 1e3  # weight of the difference in style
+    config.style.variation = 1e-3  # weight of the differences of neighbouring pixels
+    config.style.patches = 0.0  # weight of the adversarial loss against pieces of the picture
     config.loss = "nonsaturating"  # see LOSSES in jaxgan/losses.py
     config.label_smoothing = 0.0  # the target of real images is 1 less this
     # NAME = weight, or {"weight": w, "every": n}: in each n-th update, n times as strong (lazily);

@@ -10,26 +10,31 @@ import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 import jaxgan.algorithms
 import jaxgan.models
-from jaxgan import augment, schedules
+from jaxgan import augment, schedules, stylize
 from jaxgan.algorithms import pairs, player
 from jaxgan.algorithms.masks import MASKS
 from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
 from jaxgan.config import flatten, with_values
-from jaxgan.contradictions import check, source_channels
+from jaxgan.contradictions import FROM_IMAGES, check, source_channels
+from jaxgan.data import directory_of, images, to_float
 from jaxgan.errors import UserError, lookup
 from jaxgan.likelihoods import LIKELIHOODS, Likelihood
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
+from jaxgan.metrics.networks import lpips_weights
 from jaxgan.models.choices import CHOICES
 from jaxgan.penalties import GENERATOR_PENALTIES, PENALTIES
 from jaxgan.rules import PLAYERS
@@ -49,9 +54,10 @@ ROLES = {
 LARGEST = 2**16  # of what a network's field may be: features, blocks
 
 
-def build(config: ConfigDict, values: Mapping[str, Any] | None = None) -> Any:
+def build(config: ConfigDict, values: Mapping[str, Any] | None = None, begun: bool = False) -> Any:
     """The algorithm that a resolved config describes; with `values`, scalar arrays by their keys,
-    in the place of its numbers.
+    in the place of its numbers. Where training has `begun`, the files that only its start needs are
+    not read, and zeros take the place of what is in them.
 
     Raises UserError for a name that does not exist and for settings that make no sense together.
     """
@@ -87,33 +93,48 @@ def build(config: ConfigDict, values: Mapping[str, Any] | None = None) -> Any:
         "simultaneous": lambda: config.updates == "simultaneous",
         "dtype": lambda: jnp.dtype(config.precision),
         "unrolled_steps": lambda: config.unrolled_steps,
+        **_of_sections(config, begun),
+    }
+    return make(**networks, **{name: arguments[name]() for name in arguments if name in taken})
+
+
+# Weights that are an algorithm's own, and the section they are in.
+WEIGHTS = {
+    **dict.fromkeys(("beta", "gamma"), "vae"),
+    **dict.fromkeys(("reconstruction", "adversarial"), "inpaint"),
+    **dict.fromkeys(("l1", "gan", "cycle", "identity"), "translate"),
+    **dict.fromkeys(("content", "style", "variation", "patches"), "style"),
+}
+
+
+def _of_sections(config: ConfigDict, begun: bool) -> dict[str, Callable[[], Any]]:
+    """The arguments that are of one algorithm or two."""
+
+    def weight(name: str) -> Callable[[], schedules.Scalar]:
+        return lambda: scalar(config, config[WEIGHTS[name]][name])
+
+    return {
         "likelihood": lambda: _likelihood(config),
         "bound": lambda: config.vae.bound,
         "samples": lambda: config.vae.samples,
-        "beta": lambda: scalar(config, config.vae.beta),
-        "gamma": lambda: scalar(config, config.vae.gamma),
         "layer": lambda: config.vae.layer,
         "masks": lambda: _masks(config),
         "distance": lambda: config.inpaint.distance,
-        "reconstruction": lambda: scalar(config, config.inpaint.reconstruction),
-        "adversarial": lambda: scalar(config, config.inpaint.adversarial),
         "image_shape": lambda: tuple(config.derived.image_shape),
         "source": lambda: _source(config),
         "source_channels": lambda: source_channels(config),
-        "l1": lambda: scalar(config, config.translate.l1),
-        "gan": lambda: scalar(config, config.translate.gan),
-        "cycle": lambda: scalar(config, config.translate.cycle),
-        "identity": lambda: scalar(config, config.translate.identity),
         "pool": lambda: config.translate.pool,
+        "picture": lambda: _picture(config, begun),
+        "features": lambda: functools.cache(lambda: _vgg16(config)),
+        **{name: weight(name) for name in WEIGHTS},
     }
-    return make(**networks, **{name: arguments[name]() for name in arguments if name in taken})
 
 
 def _networks(
     config: ConfigDict, model: ModuleType, taken: Collection[str]
 ) -> dict[str, nn.Module]:
     """An algorithm's networks, by their roles. Raises UserError for one that the model lacks."""
-    derived, takes_images = _derived(config, taken), bool({"masks", "source_channels"} & set(taken))
+    derived, takes_images = _derived(config, taken), bool(set(FROM_IMAGES) & set(taken))
     networks = {}
     for role, kind in ((role, ROLES[role]) for role in ROLES if role in taken):
         network: Any = getattr(model, kind.capitalize(), None)
@@ -145,6 +166,8 @@ def _derived(config: ConfigDict, taken: Collection[str]) -> dict[str, dict[str, 
         of_source, of_target = pairs.channels(source, source_channels(config), channels)
         generator = {"image_shape": (*sides, of_target), "given": of_source}
         inverse = {"image_shape": (*sides, of_source), "given": of_target}
+    if "picture" in taken:
+        generator = {"image_shape": (*sides, 3), "given": 3}
     return {
         "generator": generator,
         "inverse": inverse,
@@ -171,6 +194,33 @@ def _source(config: ConfigDict) -> str:
 
 def _likelihood(config: ConfigDict) -> Likelihood:
     return lookup(LIKELIHOODS, config.vae.likelihood, "vae.likelihood")
+
+
+def _picture(config: ConfigDict, begun: bool) -> Callable[[], tuple]:
+    """What computes the Gram matrices of the style's picture. Raises UserError where that cannot be
+    read."""
+    size, path = config.style.size, config.style.image
+    if begun:
+        grams = tuple(np.zeros((1, width, width), np.float32) for width in stylize.WIDTHS)
+        return lambda: (np.zeros((1, size, size, 3), np.float32), grams)
+    if not path:
+        raise UserError("style.image: name the picture whose style is to be learnt")
+    try:
+        content = Path(path).expanduser().read_bytes()
+        pixels = images.standardise(content, images.Treatment(size, 3, small="upscale"))
+    except (OSError, RuntimeError, images.Bad) as error:
+        raise UserError(f"style.image: {path} cannot be read: {error}") from error
+
+    def read() -> tuple:
+        with jax.ensure_compile_time_eval():  # whoever asks, in whatever program
+            picture = to_float(pixels)[None]
+            return picture, stylize.style_of(_vgg16(config), picture)
+
+    return read
+
+
+def _vgg16(config: ConfigDict) -> Any:
+    return lpips_weights(directory_of(config.data.dir) / "jaxgan_metrics")
 
 
 def _masks(config: ConfigDict) -> tuple[str, ...]:

@@ -30,10 +30,16 @@ PARTS: dict[str, tuple[str, Any]] = {
     "conditional": ("num_classes", False),
     **{
         f"{section}.{name}": (name, usual)
-        for section in ("vae", "inpaint", "translate")
+        for section in ("vae", "inpaint", "translate", "style")
         for name, usual in EARLIER[section].items()
     },
+    "style.image": ("picture", EARLIER["style"]["image"]),
+    "style.size": ("picture", EARLIER["style"]["size"]),
 }
+
+
+# Parts that algorithms have whose generators start from images.
+FROM_IMAGES = ("masks", "source_channels", "picture")
 
 
 def source_channels(config: ConfigDict) -> int:
@@ -70,7 +76,7 @@ def _of_algorithm(
     derived, name = config.derived, config.data.name
     conditioning = getattr(discriminator, "conditioning", "")
     points = len(derived.image_shape) == 1
-    starts_from_images = bool({"masks", "source_channels"} & set(taken))
+    starts_from_images = bool(set(FROM_IMAGES) & set(taken))
     return [
         (
             conditioning in CLASS_LOSSES and "classes" not in taken,

@@ -77,9 +77,12 @@ def members(config: ConfigDict) -> list[seeds.Member]:
     return seeds.members(config.seed, config.seeds, swept(config))
 
 
-def algorithm_of(config: ConfigDict) -> Any:
-    """The algorithm of a resolved config, of several members the first one's. Raises UserError."""
-    return build(config, members(config)[0].values)
+def algorithm_of(config: ConfigDict, begun: bool = False) -> Any:
+    """The algorithm of a resolved config, of several members the first one's. Raises UserError.
+
+    `begun`: see assembly.build.
+    """
+    return build(config, members(config)[0].values, begun)
 
 
 def way(config: ConfigDict, algorithm: Any) -> str:
@@ -178,7 +181,7 @@ def load_run(
     if not 0 <= member < len(there):
         which = f"0 to {len(there) - 1}" if len(there) > 1 else "0, for it is of one seed"
         raise UserError(f"--member: {workdir} has no member {member}; name {which}")
-    algorithm = algorithm_of(config)
+    algorithm = algorithm_of(config, begun=True)
     here = parallel.mesh_of(jax.local_devices()[:1])  # it may come from elsewhere
     like = abstract_state(algorithm, here, len(there))
 
@@ -187,7 +190,7 @@ def load_run(
             return config, algorithm, state
         own = with_values(config, {**there[member].values, "seed": there[member].seed})
         own.seeds, own.sweep = 1, ConfigDict()
-        return own, build(own), seeds.member_of(state, member)
+        return own, build(own, begun=True), seeds.member_of(state, member)
 
     folder = workdir / "checkpoints" / ("best" if step == "best" else "last")
     with contextlib.ExitStack() as stack:

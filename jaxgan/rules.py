@@ -90,6 +90,9 @@ RULES: dict[str, Rule] = {
     "translate.source": TEXT,
     **{f"translate.{name}": WEIGHT for name in ("l1", "gan", "cycle", "identity")},
     "translate.pool": Rule(int, 0, 100_000),
+    "style.image": TEXT,
+    "style.size": Rule(int, 32, 4096),
+    **{f"style.{name}": WEIGHT for name in ("content", "style", "variation", "patches")},
     "class_loss.discriminator_weight": WEIGHT,
     "class_loss.generator_weight": WEIGHT,
     "class_loss.temperature": Rule(float, 0.01),
@@ -158,6 +161,8 @@ EARLIER: dict[str, Any] = {
     | {"reconstruction": 1.0, "adversarial": 0.01},
     "translate": {"source": "", "l1": 100.0, "gan": 1.0, "cycle": 10.0, "identity": 0.0}
     | {"pool": 50},
+    "style": {"image": "", "size": 256, "content": 1.0, "style": 1e3, "variation": 1e-3}
+    | {"patches": 0.0},
     "model": {"encoder": {}},
     "class_loss": {"margin": 0.98}
     | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),

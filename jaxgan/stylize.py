@@ -12,8 +12,8 @@ positions, channels and Gram matrices are means, so that weights mean the same a
 total variation of Johnson et al. 2016 beside them.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jaxgan.typing import Array, Float, Params
 
 CONTENT = (3, 1)  # relu4_2
 STYLE = ((0, 0), (1, 0), (2, 0), (3, 0), (4, 0))  # relu1_1 to relu5_1
+WIDTHS = (64, 128, 256, 512, 512)  # of STYLE's layers
 MEMORY = 10  # steps that L-BFGS remembers
 
 
@@ -60,17 +61,25 @@ def gram(x: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
 
 
 class Target(NamedTuple):
-    """What is sought: a picture's content, another's style."""
+    """What is sought: pictures' content, another's style."""
 
-    content: Float[Array, "1 _ _ _"]
+    content: Float[Array, "b _ _ _"]
     style: tuple[Float[Array, "1 _ _"], ...]
+
+
+def content_of(params: Params, images: Float[Array, "b h w 3"]) -> Float[Array, "b _ _ _"]:
+    return layers(params, images)[CONTENT[0]][CONTENT[1]]
+
+
+def style_of(params: Params, images: Float[Array, "b h w 3"]) -> tuple[Float[Array, "b _ _"], ...]:
+    found = layers(params, images)
+    return tuple(gram(found[s][n]) for s, n in STYLE)
 
 
 def target_of(
     params: Params, content: Float[Array, "1 h w 3"], style: Float[Array, "1 h2 w2 3"]
 ) -> Target:
-    of_content, of_style = layers(params, content), layers(params, style)
-    return Target(of_content[CONTENT[0]][CONTENT[1]], tuple(gram(of_style[s][n]) for s, n in STYLE))
+    return Target(content_of(params, content), style_of(params, style))
 
 
 def losses(params: Params, target: Target, images: Float[Array, "b h w 3"]) -> Losses:
@@ -91,7 +100,7 @@ def variation(images: Float[Array, "b h w c"]) -> Float[Array, ""]:
     return jnp.mean(jnp.square(down)) + jnp.mean(jnp.square(right))
 
 
-def weighted(found: Losses, weights: Weights) -> Float[Array, ""]:
+def weighted(found: Losses, weights: Sequence[Any]) -> Float[Array, ""]:
     return jnp.sum(jnp.stack([w * x for w, x in zip(weights, found, strict=True)]))
 
 

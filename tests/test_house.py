@@ -17,6 +17,7 @@ FLOORS = [
     {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config", "rules"}
     | {"workdir", "signals", "health", "weights", "processes"},
     {"models", "losses", "likelihoods", "penalties", "augment", "metrics"},
+    {"stylize"},
     {"algorithms"},
     {"contradictions"},
     {"assembly", "sampler"},
@@ -24,7 +25,7 @@ FLOORS = [
     {"evaluation"},
     {"references"},
     {"judges"},
-    {"programs", "reproductions", "stylize"},
+    {"programs", "reproductions"},
     {"loop", "planning"},
     {"cli"},
     {"__main__", "train"},  # nothing but ways into cli and loop

@@ -33,6 +33,9 @@ EXPERIMENTS = {
         "data.split": "test[:64]",
         "translate.pool": 20,
         "model.generator.blocks": 1,
+        "model.generator.norm": "none",
+        "model.discriminator.norm": "none",
+        "loss": "nonsaturating",
     },
 }
 # No statistics of batches: layers of the critic without BatchNorm, and so the generator's.
@@ -100,7 +103,7 @@ SYNCHRONISED = (*REPLICA, ("parallel.synchronise", True))
 SLOW = [
     ("dcgan", 2),
     ("dcgan", 4),
-    *((name, 8) for name in ("vaegan", "pix2pix", "cyclegan")),
+    *((name, 8) for name in ("vaegan", "pix2pix")),
     *((name, n) for name in ("cgan", "wgan_gp") for n in (2, 4)),
 ]
 
@@ -124,6 +127,12 @@ def test_hinges_make_rounding_errors_grow(devices):
     # A logit on one side of the hinge here, on the other there: 6e-6 to 0.04 of the way are seen.
     assert apart("sngan", outcome("sngan", devices)[0]) < 0.1
     assert apart("sngan", outcome("sngan", 8, REPLICA)[0]) > 0.2
+
+
+@pytest.mark.slow
+def test_signs_make_rounding_errors_grow():
+    # An absolute difference that is rounding: 7e-5 of the way was seen, of its own rounding 4e-6.
+    assert apart("cyclegan", outcome("cyclegan", 8)[0]) < 1e-3
 
 
 @pytest.mark.parametrize("name", ["dcgan", pytest.param("cgan", marks=pytest.mark.slow)])

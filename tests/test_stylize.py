@@ -18,8 +18,7 @@ from jaxgan.metrics.networks import vgg16
 WIDTHS = ((4, 4), (4, 4), (6, 6, 6), (6, 6, 6), (6, 6, 6))
 
 
-@pytest.fixture(scope="module")
-def params():
+def random_network():
     random, channels, stages = np.random.default_rng(0), 3, []
     for widths in WIDTHS:
         stages.append([])
@@ -29,6 +28,11 @@ def params():
             stages[-1].append({"kernel": jnp.float32(kernel), "bias": jnp.float32(bias)})
             channels = width
     return {"stages": stages, "heads": []}
+
+
+@pytest.fixture(scope="module")
+def params():
+    return random_network()
 
 
 def pictures(count=2, size=(32, 36)):

@@ -80,6 +80,7 @@ class CycleGAN:
     n_critic = minibatches = 1
     num_classes = 0
     opponent = None
+    restores = False
 
     def init(self, key: Key[Array, ""]) -> CycleState:
         x, y = self.split(jnp.zeros((2, *self.image_shape)))

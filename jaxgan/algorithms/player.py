@@ -186,12 +186,18 @@ def begin(algorithm: Any, key: Array, of_generator: Array, of_discriminator: Arr
     return Game(at_start, state_key, generator, discriminator, copied(generator))
 
 
-def alternate(algorithm: Any, state: Game, minibatch: Batch) -> tuple[Game, Metrics]:
+def alternate(
+    algorithm: Any,
+    state: Game,
+    minibatch: Batch,
+    roles: tuple[str, ...] = ("discriminator", "generator"),
+) -> tuple[Game, Metrics]:
     """The game after an update of the discriminator, then one of the generator through it, both by
-    one minibatch; by the algorithm's `discriminator_loss` and `generator_loss`."""
+    one minibatch; by the algorithm's `discriminator_loss` and `generator_loss`. Or of one of
+    them, where `roles` names one."""
     key = jax.random.fold_in(state.key, state.step)
     metrics: Metrics = {}
-    for stream, role in enumerate(("discriminator", "generator")):
+    for stream, role in enumerate(roles):
         of_role = jax.random.fold_in(key, stream), getattr(algorithm, f"{role}_loss")
         new, found = updated(algorithm, state, role, minibatch, *of_role)
         state, metrics = state.replace(**{role: new}), metrics | found

@@ -3,8 +3,8 @@
 For runs whose algorithm starts from images: of an encoder (vae, vaegan) its reconstructions, black
 and white ones where the likelihood is of such; of inpaint the images with random holes, and with
 these filled; of pix2pix the target, the source, and what becomes of it; of cyclegan the source,
-what comes of it there and back, and there. By the averaged weights, of test images of the run's
-data set, where it has any.
+what comes of it there and back, and there; of style the image, and what becomes of it. By the
+averaged weights, of test images of the run's data set, where it has any.
 
     python -m jaxgan reconstruct --workdir runs/vae --num 40 --out again.png
 """
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     pictures = [np.asarray(data.to_uint8(each)) for each in shown]
     writer.write_png(arguments.out, writer.rows(pictures, 10))
     told = ""
-    if not hasattr(algorithm, "translate_back"):  # what is made is to be what is real
+    if getattr(algorithm, "restores", True):  # what is made is to be what is real
         error = float(np.mean(np.square(np.asarray(shown[0]) - np.asarray(shown[-1])))) / 4
         told = f", mean squared error {error:.4f} of pixels in [0, 1]"
     print(f"{len(images):,} images of step {int(state.step):,}{told}: {arguments.out}")

@@ -1,9 +1,11 @@
 """Draw the content of one picture in the style of another (Gatys et al. 2016).
 
 The pixels are sought by optimisation, from the content's own; the picture so far is written every
---preview iterations, and Ctrl-C ends with what there is. 256 pixels take minutes on two cores.
+--preview iterations, and Ctrl-C ends with what there is. 256 pixels take minutes on two cores. Or a
+network that has learnt a style draws it at once (configs/style.py, Johnson et al. 2016).
 
     python -m jaxgan stylize --content photo.jpg --style painting.jpg --out painted.png
+    python -m jaxgan stylize --content photo.jpg --workdir runs/style --out painted.png
 """
 
 import argparse
@@ -12,13 +14,17 @@ from pathlib import Path
 from jaxgan.cli.inpaint import read_picture
 from jaxgan.cli.reconstruct import check_png
 from jaxgan.errors import UserError
+from jaxgan.workdir import folder_at
 
 SMALLEST = 32  # pixels along the shorter side
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--content", type=Path, required=True, help="a picture: PNG, JPEG, ...")
-    parser.add_argument("--style", type=Path, required=True, help="another")
+    parser.add_argument("--style", type=Path, help="another")
+    parser.add_argument(
+        "--workdir", help="in place of --style: a run of the algorithm style, which has learnt one"
+    )
     parser.add_argument("--out", type=Path, required=True, help="FILE.png")
     parser.add_argument(
         "--size", type=int, default=256, help="pixels along the longer side of both (default 256)"
@@ -44,6 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     for name, weight in zip(names, weights, strict=True):
         if not 0 <= weight < float("inf"):
             raise UserError(f"--{name}: {weight} is not a number of 0 or more")
+    if arguments.workdir:
+        return _by_a_run(arguments)
+    if not arguments.style:
+        raise UserError("--style: name a picture, or a run of the algorithm style as --workdir")
     pictures = [_resized(flag, arguments) for flag in ("content", "style")]
 
     import itertools
@@ -80,6 +90,33 @@ def run(arguments: argparse.Namespace) -> int:
             tqdm.tqdm.write("stopped; the picture is as far as it got")
     write(last)
     print(f"{content.shape[2]} x {content.shape[1]} pixels: {arguments.out}")
+    return 0
+
+
+def _by_a_run(arguments: argparse.Namespace) -> int:
+    if arguments.style:
+        raise UserError("--style: the run has its style; leave it out, or --workdir")
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxgan import data, experiment, writer
+
+    workdir = folder_at(arguments.workdir)
+    config, algorithm, state = experiment.load_run(workdir)
+    if not hasattr(state, "picture"):
+        raise UserError(
+            f"--workdir: {workdir} is a run of the algorithm {config.algorithm}, which has learnt "
+            f"no style; style does"
+        )
+    picture = _resized("content", arguments)
+    height, width = picture.shape[:2]
+    more = ((0, -height % 4), (0, -width % 4), (0, 0))  # the network halves pictures twice
+    given = data.to_float(jnp.asarray(np.pad(picture, more, "edge")))[None]
+    drawn = jax.jit(algorithm.translate)(state, jax.random.key(0), given)
+    writer.write_png(arguments.out, np.asarray(data.to_uint8(drawn))[0, :height, :width])
+    print(f"{width} x {height} pixels by step {int(state.step):,}: {arguments.out}")
     return 0
 
 
