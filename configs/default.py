@@ -54,6 +54,10 @@ def get_config() -> ConfigDict:
     config.style.style = 1e3  # weight of the difference in style
     config.style.variation = 1e-3  # weight of the differences of neighbouring pixels
     config.style.patches = 0.0  # weight of the adversarial loss against pieces of the picture
+    config.text = ConfigDict()  # of the algorithm gumbel
+    config.text.temperature = 1.0  # of the softmax that a symbol is chosen by
+    # The symbol as that softmax gives it, or one-hot, with the softmax's gradient.
+    config.text.estimator = "soft"  # soft or straight_through
     config.loss = "nonsaturating"  # see LOSSES in jaxgan/losses.py
     config.label_smoothing = 0.0  # the target of real images is 1 less this
     # NAME = weight, or {"weight": w, "every": n}: in each n-th update, n times as strong (lazily);
@@ -82,7 +86,8 @@ def get_config() -> ConfigDict:
     # fashion_mnist_mini (comes with the package), mnist, fashion_mnist, cifar10, cifar100,
     # tfds:NAME (of the TFDS catalogue), folder (your own images), ring, grid, swiss_roll (points),
     # stacked_mnist, stacked:NAME (three grey images as colour channels), unpaired:NAME,NAME or
-    # unpaired:folder (from images of one set, or folder in it, to those of the other)
+    # unpaired:folder (from images of one set, or folder in it, to those of the other), grammar
+    # (expressions, as sequences of symbols)
     config.data.name = "fashion_mnist_mini"
     config.data.dir = ""  # where prepared sets lie; "": TFDS's own, ~/tensorflow_datasets
     config.data.path = ""  # your files: originals; for folder a directory, .zip, .npy or .npz

@@ -103,6 +103,7 @@ WEIGHTS = {
     **dict.fromkeys(("beta", "gamma"), "vae"),
     **dict.fromkeys(("reconstruction", "adversarial"), "inpaint"),
     **dict.fromkeys(("l1", "gan", "cycle", "identity"), "translate"),
+    "temperature": "text",
     **dict.fromkeys(("content", "style", "variation", "patches"), "style"),
 }
 
@@ -134,16 +135,17 @@ def _networks(
     config: ConfigDict, model: ModuleType, taken: Collection[str]
 ) -> dict[str, nn.Module]:
     """An algorithm's networks, by their roles. Raises UserError for one that the model lacks."""
-    derived, takes_images = _derived(config, taken), bool(set(FROM_IMAGES) & set(taken))
+    derived: dict[str, dict[str, Any]] = _derived(config, taken)
     networks = {}
     for role, kind in ((role, ROLES[role]) for role in ROLES if role in taken):
         network: Any = getattr(model, kind.capitalize(), None)
         fields = {field.name for field in dataclasses.fields(network)} if network else set()
-        misfit = kind == "generator" and ("given" in fields) != takes_images
+        special = {"given", "estimator"}
+        misfit = kind == "generator" and special & fields != special & derived[role].keys()
         if not network or not fields >= derived[role].keys() or misfit:
             raise UserError(
                 f"model.name: {config.model.name} is no network for the algorithm "
-                f"{config.algorithm}; {_SUITED['encoder' in taken, takes_images]}"
+                f"{config.algorithm}; {_suited(taken)}"
             )
         classes = {"num_classes": config.derived.num_classes} if "num_classes" in fields else {}
         networks[role] = _network(network, config, kind, **classes, **derived[role])
@@ -166,6 +168,8 @@ def _derived(config: ConfigDict, taken: Collection[str]) -> dict[str, dict[str, 
         of_source, of_target = pairs.channels(source, source_channels(config), channels)
         generator = {"image_shape": (*sides, of_target), "given": of_source}
         inverse = {"image_shape": (*sides, of_source), "given": of_target}
+    if "temperature" in taken:
+        generator["estimator"] = config.text.estimator
     if "picture" in taken:
         generator = {"image_shape": (*sides, 3), "given": 3}
     return {
@@ -177,12 +181,15 @@ def _derived(config: ConfigDict, taken: Collection[str]) -> dict[str, dict[str, 
     }
 
 
-# Which networks an algorithm takes, by whether it encodes and whether it starts from images.
-_SUITED = {
-    (False, False): "all are but gated, pix2pix and cyclegan, which take images",
-    (True, False): "mlp and dcgan are, which have an encoder",
-    (False, True): "gated, pix2pix and cyclegan are",
-}
+def _suited(taken: Collection[str]) -> str:
+    """Which networks an algorithm takes."""
+    if "temperature" in taken:
+        return "lstm is"
+    if "encoder" in taken:
+        return "mlp and dcgan are, which have an encoder"
+    if set(FROM_IMAGES) & set(taken):
+        return "gated, pix2pix and cyclegan are"
+    return "all are but gated, pix2pix and cyclegan, which take images, and lstm, which writes"
 
 
 def _source(config: ConfigDict) -> str:

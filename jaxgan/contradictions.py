@@ -30,10 +30,11 @@ PARTS: dict[str, tuple[str, Any]] = {
     "conditional": ("num_classes", False),
     **{
         f"{section}.{name}": (name, usual)
-        for section in ("vae", "inpaint", "translate", "style")
+        for section in ("vae", "inpaint", "translate", "style", "text")
         for name, usual in EARLIER[section].items()
     },
     "style.image": ("picture", EARLIER["style"]["image"]),
+    "text.estimator": ("temperature", EARLIER["text"]["estimator"]),
     "style.size": ("picture", EARLIER["style"]["size"]),
 }
 
@@ -96,6 +97,11 @@ def _of_algorithm(
             "likelihood" in taken and points and config.vae.likelihood != "gaussian",
             f"vae.likelihood: {name} is of points, real numbers; set it to gaussian",
         ),
+        (
+            (len(derived.image_shape) == 2) != ("temperature" in taken),
+            f"data.name: the algorithm gumbel writes sequences of symbols, such as grammar is of, "
+            f"and others do not; this is {config.algorithm} on {name}",
+        ),
         *_of_translation(config, taken),
     ]
 
@@ -151,7 +157,7 @@ def _contradictions(
     classifies = conditioning in CLASS_LOSSES
     augment_, optimizer = config.augment, config.optimizer.discriminator
     known = player.arguments_of(optimizer.name)
-    images = len(config.derived.image_shape) > 1
+    images = len(config.derived.image_shape) == 3
     group = config.accumulate * config.pack
     many = config.seeds > 1 or bool(config.sweep)
     return [
@@ -236,7 +242,7 @@ def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> 
     return [
         (
             used and settings.policy != "apa" and not images,
-            f"augment.policy: {settings.policy!r} changes images, and these data are points",
+            f"augment.policy: {settings.policy!r} changes images, and these data are none",
         ),
         (
             used and idle,
@@ -287,7 +293,7 @@ def _of_penalties(
     return [
         (
             bool(moves) and not images,
-            f"penalties.{''.join(moves[:1])}: it shifts and flips images, and these are points",
+            f"penalties.{''.join(moves[:1])}: it shifts and flips images, and these are none",
         ),
         (
             "lecam" in penalties and loss.uses_real,

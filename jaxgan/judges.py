@@ -20,6 +20,7 @@ OWN = ("", "classifier")  # features by the data's classes
 OF_FEATURES = frozenset({"moments", "features", "logits"})  # what a metric may need of a network
 # Metrics that make sense of points.
 POINTS = {"frechet", "kernel", "prdc", "modes", "sliced_wasserstein", "elbo", "importance_bound"}
+SEQUENCES = {"expressions"}  # of symbols, the same
 
 
 # --------------------------------------------------------------------------------------------------
@@ -103,6 +104,8 @@ def plan(section: Mapping[str, Any], asked: Asked) -> Judge:
 
 def _usual(reference: Examples, labelled: bool) -> tuple[str, ...]:
     """The metrics where none are named."""
+    if len(reference.shape) == 2:
+        return tuple(SEQUENCES)
     of_points = len(reference.shape) == 1
     names = ["prdc", "sliced_wasserstein"] if of_points else ["frechet", "kernel", "prdc"]
     if reference.shares is not None:  # a mixture, whose modes can be counted
@@ -200,8 +203,8 @@ def _refuse(judge: Judge, asked: Asked) -> None:
             f"{asked.prefix}features: weights, sha256 and resize are of another network than the "
             f"data's classifier; name it"
         )
-    if len(reference.shape) == 1 and asked.features:
-        raise UserError(f"{asked.prefix}features: points are their own; leave them out")
+    if len(reference.shape) < 3 and asked.features:
+        raise UserError(f"{asked.prefix}features: of images; points are their own; leave them out")
     if asked.labelled and asked.latent and not reference.class_names:
         raise UserError(f"{asked.prefix}split: the run is of classes, and these images have none")
     samples = min(asked.samples or reference.count, reference.count)
@@ -218,10 +221,15 @@ def _refuse(judge: Judge, asked: Asked) -> None:
 def _reason_against(name: str, judge: Judge, asked: Asked) -> str:
     reference, trained, needs = judge.reference, judge.training, METRICS[name].needs
     set_name = reference.identity["name"]
-    if len(reference.shape) == 1:
+    kind = {1: "points", 2: "sequences"}.get(len(reference.shape), "images")
+    if (name in SEQUENCES) != (kind == "sequences"):
+        return (
+            f"is of {'sequences' if name in SEQUENCES else 'images'}, and {set_name} is of {kind}"
+        )
+    if kind == "points":
         if name not in POINTS:
             return f"is of images, and {set_name} is of points"
-    elif min(reference.shape[:2]) < SMALLEST.get(name, 0):
+    elif kind == "images" and min(reference.shape[:2]) < SMALLEST.get(name, 0):
         return f"takes images of {SMALLEST[name]} pixels or more"
     if needs & {"labels", "classes"} and not reference.class_names:
         return f"is of classes, and {set_name} has none"

@@ -277,6 +277,11 @@ def _drawing_of_one(
         sample = lambda state, key: algorithm.sample(state, key, labels)  # noqa: E731
         points = jax.jit(sample, out_shardings=whole).lower(like, key).compile()
         return lambda state, seed: writer.scatter(np.asarray(points(state, key_of(seed))), real)
+    if len(config.derived.image_shape) == 2:
+        labels = jnp.zeros(60, jnp.int32)
+        sample = lambda state, key: algorithm.sample(state, key, labels)  # noqa: E731
+        drawn = jax.jit(sample, out_shardings=whole).lower(like, key).compile()
+        return lambda state, seed: writer.page(data.to_texts(drawn(state, key_of(seed))))
     rows, columns = min(classes, 20) or 8, 10 if classes else 8
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
     sample = lambda state, key: data.to_uint8(algorithm.sample(state, key, labels))  # noqa: E731

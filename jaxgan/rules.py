@@ -90,6 +90,8 @@ RULES: dict[str, Rule] = {
     "translate.source": TEXT,
     **{f"translate.{name}": WEIGHT for name in ("l1", "gan", "cycle", "identity")},
     "translate.pool": Rule(int, 0, 100_000),
+    "text.temperature": Rule(float, 0.001, scheduled=True),
+    "text.estimator": Rule(str, among=("soft", "straight_through")),
     "style.image": TEXT,
     "style.size": Rule(int, 32, 4096),
     **{f"style.{name}": WEIGHT for name in ("content", "style", "variation", "patches")},
@@ -163,6 +165,7 @@ EARLIER: dict[str, Any] = {
     | {"pool": 50},
     "style": {"image": "", "size": 256, "content": 1.0, "style": 1e3, "variation": 1e-3}
     | {"patches": 0.0},
+    "text": {"temperature": 1.0, "estimator": "soft"},
     "model": {"encoder": {}},
     "class_loss": {"margin": 0.98}
     | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),

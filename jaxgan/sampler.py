@@ -39,7 +39,7 @@ class Sampler:
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 4), number)
             batch = {"truncation": truncation, "train": statistics == "batch"}
             drawn = algorithm.sample(state, key, labels, **batch)
-            return data.to_uint8(drawn) if drawn.ndim > 2 else drawn
+            return data.to_uint8(drawn) if drawn.ndim == 4 else drawn
 
         def draw_chunks(state, seed, numbers, labels):
             numbers, labels = parallel.constrain_batch((numbers, labels))
@@ -74,7 +74,8 @@ class Sampler:
         }
 
     def draw(self, state: PyTree, labels: np.ndarray, count: int, seed: int) -> Iterator[Array]:
-        """Batches of uint8 images (or float32 points), `count` or more, of the labels in turn.
+        """Batches of uint8 images (or float32 points, or sequences), `count` or more, of the labels
+        in turn.
 
         Every 64 are drawn from a key of their own, and have batch statistics of their own. The
         last batch is filled up with more of the same series, so the first images of a longer series

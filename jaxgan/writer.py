@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 import tqdm
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from jaxgan.errors import UserError
 from jaxgan.typing import Float, Folder, UInt8
@@ -81,6 +81,17 @@ def rows(
     blank = np.zeros((-count % columns, *shape), np.uint8)
     lines = [np.concatenate([each, blank]).reshape(-1, columns, *shape) for each in pictures]
     return grid(np.stack(lines, 1).reshape(-1, *shape), columns)
+
+
+def page(lines: Sequence[str], columns: int = 3) -> UInt8[np.ndarray, "h w 1"]:
+    """Short lines of text, black on white, in columns."""
+    wide, high = 8 * max(map(len, lines), default=1) + 20, 18
+    rows = -(-len(lines) // columns)
+    sheet = Image.new("L", (columns * wide, rows * high + 4), 255)
+    draw = ImageDraw.Draw(sheet)
+    for n, line in enumerate(lines):
+        draw.text((10 + n // rows * wide, 2 + n % rows * high), line, fill=0, font_size=14)
+    return np.asarray(sheet)[..., None]
 
 
 def scatter(

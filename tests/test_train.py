@@ -124,7 +124,7 @@ def tiny(path):
 
 
 # Minutes to compile, or networks that another config has too.
-LONG = {*SIZES, "sngan", "tacgan", "contragan", "reacgan", "diffaug", "vaegan", "cyclegan"}
+LONG = {*SIZES, "sngan", "tacgan", "contragan", "reacgan", "diffaug", "vaegan", "cyclegan", "gumbel"}
 LONG |= {"sagan", "sngan_projection", "ada", "relativistic", "dragan", "acgan"}
 
 

@@ -84,11 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.truncation is not None and not arguments.truncation > 0:
         raise UserError(f"--truncation: {arguments.truncation} is not above 0")
     out = arguments.out
-    if out.suffix in (".png", ".npy", ".npz"):
+    if out.suffix in (".png", ".npy", ".npz", ".txt"):
         if out.is_dir():
             raise UserError(f"--out: {out} is a folder")
     elif out.suffix and not out.is_dir():
-        raise UserError(f"--out: {out} is neither .png, .npy or .npz, nor a folder without suffix")
+        raise UserError(
+            f"--out: {out} is neither .png, .npy, .npz or .txt, nor a folder without suffix"
+        )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out: {out} exists already; name a new or empty folder")
 
@@ -101,8 +103,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     of_run = folder_at(arguments.workdir), arguments.step, arguments.member
     config, algorithm, state = experiment.load_run(*of_run)
-    if len(config.derived.image_shape) == 1 and not out.suffix:
-        raise UserError(f"--out: {out} is a folder for images; points go to .png, .npy or .npz")
+    axes = len(config.derived.image_shape)
+    if axes < 3 and not out.suffix:
+        kind = "points go to .png, .npy or .npz" if axes == 1 else "texts go to .txt, .png or .npz"
+        raise UserError(f"--out: {out} is a folder for images; {kind}")
+    if axes != 2 and out.suffix == ".txt":
+        raise UserError(f"--out: {out} is for texts; name a .png, .npy or .npz file, or a folder")
     if not hasattr(algorithm, "sample"):
         raise UserError(
             f"--workdir: {arguments.workdir} is a run of the algorithm {config.algorithm}, which "
@@ -143,7 +149,7 @@ def _classes(arguments: argparse.Namespace, config) -> list[int]:
 def _write(out: Path, images, labels, conditional: bool) -> None:
     import numpy as np
 
-    from jaxgan import writer
+    from jaxgan import data, writer
 
     folder = out.parent if out.suffix else out
     try:
@@ -152,8 +158,15 @@ def _write(out: Path, images, labels, conditional: bool) -> None:
         raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
     if out.suffix == ".png":
         columns = math.ceil(math.sqrt(len(images)))
-        picture = writer.grid(images, columns) if images.ndim > 2 else writer.scatter(images)
-        writer.write_png(out, picture)
+        pictures = {
+            2: lambda: writer.scatter(images),
+            3: lambda: writer.page(data.to_texts(images)),
+            4: lambda: writer.grid(images, columns),
+        }
+        writer.write_png(out, pictures[images.ndim]())
+    elif out.suffix == ".txt":
+        with writer.whole_file(out) as partial:
+            partial.write_text("".join(f"{text}\n" for text in data.to_texts(images)))
     elif out.suffix in (".npy", ".npz"):
         with writer.whole_file(out) as partial, open(partial, "wb") as file:
             if out.suffix == ".npy":

@@ -1,6 +1,7 @@
 """Data: sets by name, the order of their examples, and how they reach the step."""
 
 from jaxgan.data.feed import Feed, ahead, make_feed
+from jaxgan.data.grammar import to_texts
 from jaxgan.data.idx import load_idx
 from jaxgan.data.pipeline import indices, to_float, to_uint8
 from jaxgan.data.sources import DATASETS, Dataset, Prepared, directory_of, load, open_set
@@ -25,5 +26,6 @@ __all__ = [
     "of_triple",
     "open_set",
     "to_float",
+    "to_texts",
     "to_uint8",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxgan.data import feed, toys
 from jaxgan.data.feed import Feed
-from jaxgan.data.sources import DATASETS, FAMILIES, Prepared, directory_of, open_set
+from jaxgan.data.sources import DATASETS, DRAWN, FAMILIES, Prepared, directory_of, open_set
 from jaxgan.errors import UserError, lookup
 from jaxgan.typing import Int, UInt8
 
@@ -89,7 +89,7 @@ def known(
         source, target = both[0].shape[-1], both[-1].shape
         count = max(each.num_examples for each in both)
         return Absent((*target[:2], source + target[-1]), (), count, source)
-    if name == "fashion_mnist_mini" or name in toys.TOYS:
+    if name == "fashion_mnist_mini" or name in DRAWN:
         return open_set(name, split, image_size)
     if name in _SHAPES:
         found: Absent | Prepared | None = _published(name, split)

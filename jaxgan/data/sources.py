@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.data import feed, images, toys, unpaired
+from jaxgan.data import feed, grammar, images, toys, unpaired
 from jaxgan.data.elsewhere import fetched
 from jaxgan.data.feed import Feed
 from jaxgan.errors import UserError, lookup
@@ -271,10 +271,10 @@ def _folder(name, split, image_size, data_dir, path) -> Prepared:
 def _toy(name, split, image_size, data_dir, path) -> toys.Toy:
     if image_size or path is not None or split != "train":
         raise UserError(
-            f"data.image_size, data.path, data.split: {name} is of points, drawn without end; "
+            f"data.image_size, data.path, data.split: {name} is of no images, drawn without end; "
             f"leave them out"
         )
-    return toys.TOYS[name]()
+    return DRAWN[name]()
 
 
 def _stacked(name, split, image_size, data_dir, path) -> toys.Stacked:
@@ -303,11 +303,12 @@ def _unpaired(name, split, image_size, data_dir, path) -> unpaired.Unpaired:
     return unpaired.of_sets(opened[0], opened[1], names[1])
 
 
+DRAWN = {**toys.TOYS, "grammar": grammar.grammar}
 DATASETS: dict[str, Callable[..., Prepared | toys.Toy | toys.Stacked]] = {
     "fashion_mnist_mini": _embedded,
     **dict.fromkeys(("mnist", "fashion_mnist", "cifar10", "cifar100"), _original),
     "folder": _folder,
-    **dict.fromkeys(toys.TOYS, _toy),
+    **dict.fromkeys(DRAWN, _toy),
     "stacked_mnist": lambda name, *rest: _stacked("mnist", *rest),
 }
 FAMILIES = {"tfds": _catalogue, "stacked": _stacked, "unpaired": _unpaired}

@@ -28,26 +28,26 @@ from jaxgan.data.pipeline import to_float
 from jaxgan.errors import UserError
 from jaxgan.typing import Array, Float, Int, Key, UInt8
 
-# (key, number) -> points n 2, and their labels or None.
-Draw = Callable[[Key[Array, ""], int], tuple[Float[Array, "n 2"], Int[Array, " n"] | None]]
+# (key, number) -> points n 2 or sequences n l s, and their labels or None.
+Draw = Callable[[Key[Array, ""], int], tuple[Float[Array, "n ..."], Int[Array, " n"] | None]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Toy:
-    """A distribution of points in the plane."""
+    """A distribution of points in the plane, or of sequences (grammar.py)."""
 
     draw: Draw
     class_names: tuple[str, ...]
     means: Float[np.ndarray, "k 2"] | None = None  # of the Gaussians, where it is of such
     deviation: float = 0.0  # of each
-    shape: tuple[int, ...] = (2,)
+    shape: tuple[int, ...] = (2,)  # or those of sequences of one-hot symbols
     num_examples: int = 0  # none: there is no end
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def feed(self, flip: bool, seed: Any, minibatches: int, batch_size: int, **_: Any) -> Feed:
         """Fresh points in every minibatch. How a set is held, and by whom, has no bearing."""
         if flip:
-            raise UserError("data.flip: points have no mirror image; leave it False")
+            raise UserError("data.flip: only images have a mirror image; leave it False")
 
         def batch(key, resident, inputs):
             points, labels = self.draw(key, minibatches * batch_size)

@@ -23,6 +23,7 @@ from jaxgan.metrics import (
     classifier,
     completion,
     conditional,
+    expressions,
     frechet,
     kernel,
     lpips,
@@ -55,7 +56,7 @@ class Seen(NamedTuple):
 
     number: int  # of images whose features were seen
     labels: Any = None  # int32 n: what was asked for, or the data set's
-    images: Any = None  # uint8 m h w c or float32 points m 2, m of these first ones
+    images: Any = None  # uint8 m h w c, float32 points m 2 or sequences; m of these first ones
     moments: Any = None  # frechet.Moments of the features
     features: Any = None  # float32 n d
     logits: Any = None  # float32 n c, of the network whose features they are
@@ -133,6 +134,10 @@ def _agreement(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
     # The n-th image was made of the n-th real example, whose class it may have kept.
     labels, classes = real.labels[: fake.number], len(scene.class_names)
     return conditional.agreement(fake.classes, labels, classes)._asdict()
+
+
+def _expressions(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
+    return expressions.measures(fake.images)
 
 
 def _cas(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
@@ -259,7 +264,7 @@ def _bounds(real: Seen, scene: Scene, samples: int, size: int) -> dict[str, np.n
 
 
 def _float(images: np.ndarray) -> Array:
-    return jnp.asarray(images) if images.ndim == 2 else to_float(images)
+    return to_float(images) if images.ndim == 4 else jnp.asarray(images)
 
 
 _spectra = jax.jit(spectrum.power_spectrum)
@@ -309,6 +314,9 @@ METRICS: dict[str, Metric] = {
     ),
     "completion_lpips": _metric(
         "images complete training_images perceptual", completion.values(lpips=-1), _completion_lpips
+    ),
+    "expressions": _metric(
+        "images", {"valid": 1, "distinct": 0, "novel": 0, "length_distance": -1}, _expressions
     ),
     "elbo": _metric("images bounds", {"elbo": 1, "active_units": 0}, _elbo),
     "importance_bound": _metric("images bounds", {"importance_bound": 1}, _importance_bound),
