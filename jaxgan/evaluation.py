@@ -24,7 +24,6 @@ from jaxgan import data, parallel, writer
 from jaxgan.errors import UserError
 from jaxgan.metrics import (
     INCEPTION,
-    LARGEST_FILL,
     METRICS,
     SETTINGS,
     Estimate,
@@ -36,12 +35,13 @@ from jaxgan.metrics import (
 from jaxgan.metrics.frechet import join, moments
 from jaxgan.metrics.networks import LPIPS_VGG16, Network
 from jaxgan.metrics.networks.outputs import Outputs
+from jaxgan.metrics.of_runs import LARGEST_FILL
 from jaxgan.sampler import CHUNK, Sampler
 from jaxgan.typing import Array, Params, PyTree
 
 FORMAT = 1  # to be raised when the same images and networks give other features
 # What a metric may need that images alone do not have.
-OF_A_RUN = frozenset({"generate", "bounds", "complete", "translate"})
+OF_A_RUN = frozenset({"generate", "bounds", "complete", "score", "translate"})
 OF_A_RUN |= {"training", "training_images"}
 ROWS = 2048  # features whose moments are taken at once
 
@@ -236,10 +236,10 @@ class Trial:
         self.training = None
         if judge.training and "training" in judge.needs:
             self.training = self.see(judge.training, "training images")
-        self.training_images = None
+        self.training_images = self.training_labels = None
         if judge.training and "training_images" in judge.needs:
             numbers = judge.training.order[: min(judge.training.count, LARGEST_FILL)]
-            self.training_images = judge.training.read(numbers)[0]
+            self.training_images, self.training_labels = judge.training.read(numbers)
 
     def of_state(self, sampler: Sampler, state: PyTree, seed: int, stopped=None) -> dict[str, Any]:
         """The values of samples of the state, by their names. Raises Stopped once `stopped()`."""
@@ -256,7 +256,9 @@ class Trial:
         fake = self._examiner.samples(drawn, count, needs, f"samples of seed {seed}", stopped)
         generate = sampler.generator(state, seed) if "generate" in needs else None
         of_model: dict[str, Any] = {
-            name: sampler.of(name, state, seed) for name in ("bounds", "complete") if name in needs
+            name: sampler.of(name, state, seed)
+            for name in ("bounds", "complete", "score")
+            if name in needs
         }
         z_dim = getattr(sampler.algorithm, "z_dim", 0)
         of_model |= {"generate": generate, "z_dim": z_dim}
@@ -302,7 +304,8 @@ class Trial:
         key = jax.random.fold_in(jax.random.key(seed), 8)  # others have 0 to 7
         reference = judge.reference
         of_data = reference.class_names, reference.shares, self.training, judge.perceptual
-        scene = Scene(key, *of_data, training_images=self.training_images, **generator)
+        of_training = self.training_images, self.training_labels
+        scene = Scene(key, *of_data, *of_training, **generator)
         values: dict[str, Any] = {}
         for name in judge.metrics:
             if generator or not METRICS[name].needs & OF_A_RUN:

@@ -48,6 +48,7 @@ class Asked:
 ABILITIES = {
     "bounds": "an autoencoder (algorithm=vae)",
     "complete": "algorithm=inpaint",
+    "score": "a GAN (algorithm=gan), whose discriminator has an opinion",
     "translate": "algorithm=pix2pix and cyclegan",
 }
 

@@ -69,7 +69,7 @@ class Sampler:
             name: jax.jit(
                 getattr(algorithm, name), static_argnames=static, out_shardings=everywhere
             )
-            for name, static in (("bounds", "samples"), ("complete", None))
+            for name, static in (("bounds", "samples"), ("complete", None), ("score", None))
             if hasattr(algorithm, name)
         }
 
@@ -109,7 +109,7 @@ class Sampler:
             yield self._make(state, np.uint32(seed), numbers, images, labels)
 
     def of(self, name: str, state: PyTree, seed: int) -> Callable[..., Any]:
-        """The algorithm's function of that name (bounds, complete), of that state."""
+        """The algorithm's function of that name (bounds, complete, score), of that state."""
         return functools.partial(self._functions[name], self._prepared(state, seed))
 
     def _prepared(self, state: PyTree, seed: int) -> PyTree:

@@ -269,13 +269,13 @@ def test_stacked_mnist_is_stacked_over_mnist(tmp_path):
         ),
         (
             {"name": "ring", "image_size": 8},
-            "data.image_size, data.path, data.split: ring is of points, drawn without end; "
+            "data.image_size, data.path, data.split: ring is of no images, drawn without end; "
             "leave them out",
         ),
         (
             {"name": "swiss_roll", "path": "."},
-            "data.image_size, data.path, data.split: swiss_roll is of points, drawn without end; "
-            "leave them out",
+            "data.image_size, data.path, data.split: swiss_roll is of no images, drawn without "
+            "end; leave them out",
         ),
     ],
 )
@@ -296,7 +296,7 @@ def test_a_set_in_colour_is_not_stacked():
 def test_points_are_not_mirrored(name):
     with pytest.raises(UserError) as error:
         make_feed(data.open_set(name), flip=True)
-    assert str(error.value) == "data.flip: points have no mirror image; leave it False"
+    assert str(error.value) == "data.flip: only images have a mirror image; leave it False"
 
 
 def test_endless_sets_are_not_loaded():
@@ -363,7 +363,7 @@ def test_sample_writes_no_folder_of_points(run, tmp_path, capsys):
 
 def test_a_mistaken_config_of_points_leaves_no_folder(tmp_path):
     for override, message in (
-        ("data.image_size=8", "data.split: ring is of points"),
+        ("data.image_size=8", "data.split: ring is of no images"),
         ("data.name=swiss_roll", "conditional: the data set swiss_roll has no labels"),
     ):
         settings = config.load(ROOT / "configs" / "ring.py", ["conditional=True", override])

@@ -124,7 +124,17 @@ def tiny(path):
 
 
 # Minutes to compile, or networks that another config has too.
-LONG = {*SIZES, "sngan", "tacgan", "contragan", "reacgan", "diffaug", "vaegan", "cyclegan", "gumbel"}
+LONG = {
+    *SIZES,
+    "sngan",
+    "tacgan",
+    "contragan",
+    "reacgan",
+    "diffaug",
+    "vaegan",
+    "cyclegan",
+    "gumbel",
+}
 LONG |= {"sagan", "sngan_projection", "ada", "relativistic", "dragan", "acgan"}
 
 

@@ -346,6 +346,22 @@ class GAN:
         """The images of latents, by the averages."""
         return latents.render(self, state, z, labels, train)
 
+    def score(
+        self, state: GANState, images: Float[Array, "b ..."], labels: Int[Array, " b"]
+    ) -> Float[Array, " b"]:
+        """What the discriminator thinks of images, without augmentation: its logits."""
+        of, given = state.discriminator, labels if self.num_classes else None
+        found, _ = player.apply(
+            self.discriminator,
+            of.params,
+            of.stats,
+            self.view.packed(images),
+            given,
+            train=False,
+            dtype=self.dtype,
+        )
+        return found[0] if isinstance(found, tuple) else found
+
     def with_standing_statistics(
         self, state: GANState, key: Key[Array, ""], passes: int = 16
     ) -> GANState:
