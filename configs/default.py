@@ -70,6 +70,11 @@ def get_config() -> ConfigDict:
     config.class_loss.temperature = 1.0  # contragan, reacgan
     config.class_loss.margin = 0.98  # reacgan
     config.n_critic = 1  # discriminator updates, each on a fresh minibatch, in a step
+    # DP-SGD of the discriminator, see jaxgan/algorithms/privacy.py; the summary tells epsilon.
+    config.privacy = ConfigDict()
+    config.privacy.noise = 0.0  # standard deviation of the noise over the clip; 0: no privacy
+    config.privacy.clip = 1.0  # largest norm of one example's gradient
+    config.privacy.delta = 1e-5  # that epsilon is told for
     config.updates = "alternating"  # or simultaneous: both from the old networks
     # Parts of a minibatch, one after the other, whose gradients are averaged: the same as all at
     # once, but that BatchNorm sees each part alone and spectral normalisation iterates in each.

@@ -26,6 +26,7 @@ import jaxgan.models
 from jaxgan import augment, schedules, stylize
 from jaxgan.algorithms import pairs, player
 from jaxgan.algorithms.masks import MASKS
+from jaxgan.algorithms.privacy import Private
 from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
 from jaxgan.config import flatten, with_values
@@ -41,7 +42,7 @@ from jaxgan.rules import PLAYERS
 
 # Modules of the two packages that are no model and no algorithm.
 _SHARED = {"choices", "conditions", "heads", "layers", "norms"}
-_SHARED |= {"latents", "masks", "pairs", "player", "terms", "view"}
+_SHARED |= {"latents", "masks", "pairs", "player", "privacy", "terms", "view"}
 
 # Of whose class in a model each network is, and whose section of a config its fields are.
 ROLES = {
@@ -90,12 +91,18 @@ def build(config: ConfigDict, values: Mapping[str, Any] | None = None, begun: bo
         "latent": lambda: config.latent,
         "accumulate": lambda: config.accumulate,
         "top_k": lambda: scalar(config, config.top_k),
+        "private": lambda: _private(config),
         "simultaneous": lambda: config.updates == "simultaneous",
         "dtype": lambda: jnp.dtype(config.precision),
         "unrolled_steps": lambda: config.unrolled_steps,
         **_of_sections(config, begun),
     }
     return make(**networks, **{name: arguments[name]() for name in arguments if name in taken})
+
+
+def _private(config: ConfigDict) -> Private | None:
+    settings = config.privacy
+    return Private(float(settings.clip), float(settings.noise)) if settings.noise else None
 
 
 # Weights that are an algorithm's own, and the section they are in.

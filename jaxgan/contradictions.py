@@ -35,6 +35,7 @@ PARTS: dict[str, tuple[str, Any]] = {
     },
     "style.image": ("picture", EARLIER["style"]["image"]),
     "text.estimator": ("temperature", EARLIER["text"]["estimator"]),
+    "privacy.noise": ("private", EARLIER["privacy"]["noise"]),
     "style.size": ("picture", EARLIER["style"]["size"]),
 }
 
@@ -204,6 +205,7 @@ def _contradictions(
             f"in {optimizer.name}, which has no slope at 0; set it to 1e-16, say",
         ),
         *_of_minibatches(config, loss, conditioning, penalties),
+        *_of_privacy(config, loss, conditioning, penalties),
         *_of_augmentation(config, loss, augment_, images),
         *_of_classes(config, conditioning),
         *_of_penalties(config, loss, discriminator, images, penalties),
@@ -232,6 +234,36 @@ def _of_minibatches(
             config.top_k != 1 and bool(coupled),
             f"top_k: to {', '.join(coupled)} the images that are left out would still count, by "
             f"what the others are compared with; set top_k=1",
+        ),
+    ]
+
+
+def _of_privacy(
+    config: ConfigDict, loss: Loss, conditioning: str, penalties: Collection[str]
+) -> list:
+    private = config.privacy.noise > 0
+    classes = CLASS_LOSSES.get(conditioning)
+    seen = {
+        f"loss={config.loss}": loss.couples or loss.uses_real,
+        f"model.discriminator.conditioning={conditioning}": bool(classes and classes.couples),
+        "accumulate": config.accumulate > 1,
+        "pack": config.pack > 1,
+        "unrolled_steps": config.unrolled_steps > 0,
+        "augment.target": config.augment.target > 0,
+        "augment.policy=apa": config.augment.policy == "apa",
+        "parallel.mode=replica": config.parallel.mode == "replica",
+        **{f"penalties.{name}": name in penalties for name in ("lecam", "dragan")},
+    }
+    others = [name for name, there in seen.items() if there]
+    return [
+        (
+            private and not config.derived.num_examples,
+            f"privacy.noise: {config.data.name} is drawn without end, and nobody's",
+        ),
+        (
+            private and bool(others),
+            f"privacy.noise: each real image is to touch its own gradient alone, once; that does "
+            f"not go with {', '.join(others)}",
         ),
     ]
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import data, parallel, schedules, seeds, writer
+from jaxgan import accountant, data, parallel, schedules, seeds, writer
 from jaxgan import workdir as folders
 from jaxgan.algorithms import player
 from jaxgan.assembly import build, scalar
@@ -154,12 +154,20 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
     epochs = f", {images / size:.1f} epochs" if size else ""
     idle = " and ".join(at_rest(config, config.steps - 1))
     warning = f"\nwarning: {idle}: 0 before these steps are over" if idle else ""
+    private = ""
+    if config.privacy.noise:
+        told = config.privacy.noise, config.batch_size / size, config.steps * config.n_critic
+        spent = accountant.epsilon(*told, config.privacy.delta)
+        private = (
+            f"\nprivacy: epsilon {spent:.3g} with delta {config.privacy.delta:g} for samples, not "
+            f"for metrics"
+        )
     return (
         f"jaxgan {jaxgan.__version__} on {mesh.size} x {device.device_kind} ({device.platform})\n"
         f"data: {config.data.name} {config.data.split}, {number} {shape}{classes}{made}\n"
         f"model: {config.model.name}, {', '.join([f'{first} parameters', *others])}\n"
         f"training: {config.steps:,} steps of {config.derived.images_per_step} images{epochs}"
-        f"{several}{warning}"
+        f"{several}{private}{warning}"
     )
 
 

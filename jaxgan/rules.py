@@ -90,6 +90,9 @@ RULES: dict[str, Rule] = {
     "translate.source": TEXT,
     **{f"translate.{name}": WEIGHT for name in ("l1", "gan", "cycle", "identity")},
     "translate.pool": Rule(int, 0, 100_000),
+    "privacy.noise": Rule(float, 0),
+    "privacy.clip": Rule(float, 1e-6),
+    "privacy.delta": Rule(float, 1e-12, 0.1),
     "text.temperature": Rule(float, 0.001, scheduled=True),
     "text.estimator": Rule(str, among=("soft", "straight_through")),
     "style.image": TEXT,
@@ -166,6 +169,7 @@ EARLIER: dict[str, Any] = {
     "style": {"image": "", "size": 256, "content": 1.0, "style": 1e3, "variation": 1e-3}
     | {"patches": 0.0},
     "text": {"temperature": 1.0, "estimator": "soft"},
+    "privacy": {"noise": 0.0, "clip": 1.0, "delta": 1e-5},
     "model": {"encoder": {}},
     "class_loss": {"margin": 0.98}
     | dict.fromkeys(("discriminator_weight", "generator_weight", "temperature"), 1.0),

@@ -15,7 +15,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 FLOORS = [
     {"typing", "errors"},
     {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config", "rules"}
-    | {"workdir", "signals", "health", "weights", "processes"},
+    | {"workdir", "signals", "health", "weights", "processes", "accountant"},
     {"models", "losses", "likelihoods", "penalties", "augment", "metrics"},
     {"stylize"},
     {"algorithms"},

@@ -38,8 +38,10 @@ from flax import struct
 from jaxgan import augment, parallel, schedules
 from jaxgan.algorithms import latents, player
 from jaxgan.algorithms.player import Average, Player
+from jaxgan.algorithms.privacy import Private
 from jaxgan.algorithms.terms import Classes, Regulariser, penalise, top_k_weights
 from jaxgan.algorithms.view import View, anchors, initial_memory, moved_anchors
+from jaxgan.errors import UserError
 from jaxgan.losses import Loss, accuracy
 from jaxgan.metrics.diversity import diversity
 from jaxgan.penalties import Scene
@@ -81,6 +83,7 @@ class GAN:
     accumulate: int = 1
     top_k: Scalar = 1.0
     simultaneous: bool = False
+    private: Private | None = None  # the discriminator's updates
     dtype: Any = jnp.float32
     # Whom the generator's update plays against, of (this, a state with the generator, a part of the
     # minibatch); None: the discriminator.
@@ -111,6 +114,13 @@ class GAN:
         discriminator = player.create(
             self.discriminator, self.discriminator_optimizer(at_start), d_key, images, labels
         )
+        if self.private and discriminator.stats:
+            kept = " and ".join(discriminator.stats)
+            raise UserError(
+                f"privacy.noise: the discriminator keeps {kept} of its minibatches, in which an "
+                f"image touches others' gradients; take model.discriminator.norm and .weight_norm "
+                f"that do not, as layer and none"
+            )
         return GANState(
             step=at_start,
             key=state_key,
@@ -159,7 +169,8 @@ class GAN:
         def objective(params: Params, stats: Stats, part: Batch):
             return self.discriminator_loss(params, stats, state, part, of_all)
 
-        gradients, stats, metrics = player.gradients(
+        of_parts = self.private.gradients if self.private else player.gradients
+        gradients, stats, metrics = of_parts(
             objective, old.params, old.stats, parts, self.accumulate
         )
         optimizer = self.discriminator_optimizer(state.step)
