@@ -2,9 +2,9 @@
 
 On its own it trains an unconditional DCGAN on the embedded data set. Any key can be set on the
 command line, as in `--config.optimizer.generator.learning_rate=1e-4`. Learning rates, decays,
-weights, ema.halflife_kimg, augment.p, instance_noise and top_k may each be a schedule in place of
-the number, such as {"kind": "linear", "start": 2e-4, "end": 0.0, "steps": 100_000}, here and on the
-command line; jaxgan/schedules.py lists the kinds.
+weights, ema.halflife_kimg, augment.p, instance_noise, top_k and text.temperature may each be a
+schedule in place of the number, such as {"kind": "linear", "start": 2e-4, "end": 0.0, "steps":
+100_000}, here and on the command line; jaxgan/schedules.py lists the kinds.
 """
 
 from ml_collections import ConfigDict

@@ -31,7 +31,7 @@ from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
 from jaxgan.config import flatten, with_values
 from jaxgan.contradictions import FROM_IMAGES, check, source_channels
-from jaxgan.data import directory_of, images, to_float
+from jaxgan.data import directory_of, read_picture, to_float
 from jaxgan.errors import UserError, lookup
 from jaxgan.likelihoods import LIKELIHOODS, Likelihood
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
@@ -219,12 +219,9 @@ def _picture(config: ConfigDict, begun: bool) -> Callable[[], tuple]:
         return lambda: (np.zeros((1, size, size, 3), np.float32), grams)
     if not path:
         raise UserError("style.image: name the picture whose style is to be learnt")
-    try:
-        content = Path(path).expanduser().read_bytes()
-        pixels = images.standardise(content, images.Treatment(size, 3, small="upscale"))
-    except (OSError, RuntimeError, images.Bad) as error:
-        raise UserError(f"style.image: {path} cannot be read: {error}") from error
+    pixels = read_picture("style.image", Path(path), 3, size)
 
+    @functools.cache
     def read() -> tuple:
         with jax.ensure_compile_time_eval():  # whoever asks, in whatever program
             picture = to_float(pixels)[None]

@@ -103,6 +103,11 @@ def _of_algorithm(
             f"data.name: the algorithm gumbel writes sequences of symbols, such as grammar is of, "
             f"and others do not; this is {config.algorithm} on {name}",
         ),
+        (
+            "picture" in taken and derived.image_shape[-1] != 3,
+            f"data.name: the images of {name} are not in colour, and what {config.algorithm} draws "
+            f"is; prepare them with --channels rgb",
+        ),
         *_of_translation(config, taken),
     ]
 

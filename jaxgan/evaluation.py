@@ -35,7 +35,7 @@ from jaxgan.metrics import (
 from jaxgan.metrics.frechet import join, moments
 from jaxgan.metrics.networks import LPIPS_VGG16, Network
 from jaxgan.metrics.networks.outputs import Outputs
-from jaxgan.metrics.of_runs import LARGEST_FILL
+from jaxgan.metrics.of_runs import LARGEST_TRAINING
 from jaxgan.sampler import CHUNK, Sampler
 from jaxgan.typing import Array, Params, PyTree
 
@@ -238,7 +238,7 @@ class Trial:
             self.training = self.see(judge.training, "training images")
         self.training_images = self.training_labels = None
         if judge.training and "training_images" in judge.needs:
-            numbers = judge.training.order[: min(judge.training.count, LARGEST_FILL)]
+            numbers = judge.training.order[: min(judge.training.count, LARGEST_TRAINING)]
             self.training_images, self.training_labels = judge.training.read(numbers)
 
     def of_state(self, sampler: Sampler, state: PyTree, seed: int, stopped=None) -> dict[str, Any]:

@@ -77,6 +77,12 @@ def members(config: ConfigDict) -> list[seeds.Member]:
     return seeds.members(config.seed, config.seeds, swept(config))
 
 
+def has_begun(workdir: Folder) -> bool:
+    """Whether the run there got to a checkpoint."""
+    last = workdir / "checkpoints" / "last"
+    return last.is_dir() and any(path.name.isdecimal() for path in last.iterdir())
+
+
 def algorithm_of(config: ConfigDict, begun: bool = False) -> Any:
     """The algorithm of a resolved config, of several members the first one's. Raises UserError.
 
@@ -149,7 +155,8 @@ def summary(config: ConfigDict, algorithm: Any, mesh: Mesh) -> str:
         several += f", each with {'; '.join(groups)}" if groups else ""
     size = config.derived.num_examples
     number = f"{size:,} images of" if size else "drawn without end,"
-    made = "".join(f", {name} {value}" for name, value in config.derived.data.items())
+    short = {k: v for k, v in config.derived.data.items() if isinstance(v, str | int)}
+    made = "".join(f", {name} {value}" for name, value in short.items())
     images = config.steps * algorithm.minibatches * config.batch_size
     epochs = f", {images / size:.1f} epochs" if size else ""
     idle = " and ".join(at_rest(config, config.steps - 1))

@@ -23,8 +23,16 @@ class Nonfinite(NamedTuple):
 
 # A step's quantities in the order in which it computes them; penalties come after d_loss.
 FORWARD = ("real_logit", "fake_logit", "d_loss", "reconstruction", "kl", "loss")
-LATER = ("d_gradient_norm", "g_loss", "e_gradient_norm", "g_gradient_norm")
+LATER = (
+    "d_gradient_norm",
+    "s_gradient_norm",
+    "g_loss",
+    "e_gradient_norm",
+    "g_gradient_norm",
+    "i_gradient_norm",
+)
 PLAYERS = {"d": "discriminator", "e": "encoder", "g": "generator"}
+PLAYERS |= {"i": "inverse", "s": "source's discriminator"}  # of CycleGANs
 
 
 def first_nonfinite(metrics: Mapping[str, Float[np.ndarray, " s"]]) -> Nonfinite | None:

@@ -48,14 +48,16 @@ class Asked:
 ABILITIES = {
     "bounds": "an autoencoder (algorithm=vae)",
     "complete": "algorithm=inpaint",
-    "score": "a GAN (algorithm=gan), whose discriminator has an opinion",
-    "translate": "algorithm=pix2pix and cyclegan",
+    "score": "a GAN whose discriminator judges single images (algorithm=gan, pack=1)",
+    "translate": "algorithm=pix2pix, cyclegan and style",
 }
 
 
 def abilities(algorithm: Any) -> frozenset[str]:
     """What metrics may need of an algorithm that not all have."""
-    return frozenset(name for name in ABILITIES if hasattr(algorithm, name))
+    packs = getattr(getattr(algorithm, "view", None), "pack", 1) > 1  # no image has a logit
+    able = {name for name in ABILITIES if hasattr(algorithm, name)}
+    return frozenset(able - {"score"} if packs else able)
 
 
 def latent_of(config: Any, algorithm: Any) -> str:
@@ -242,6 +244,8 @@ def _reason_against(name: str, judge: Judge, asked: Asked) -> str:
         return "is of a generator, not of images"
     if "generate" in needs and asked.latent != "normal":
         return f"is of normal latents, not {asked.latent}"
+    if name == "augmentation" and trained and trained.count < classifier.BATCH:
+        return f"takes {classifier.BATCH} training images or more, not {trained.count}"
     if needs & {"training", "training_images"} and (
         trained is None or _overlap(trained, reference)
     ):

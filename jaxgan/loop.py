@@ -46,7 +46,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
     Returns the exit code: 0, or 128 + the number of the signal that stopped it. Raises UserError.
     """
     config, dataset = experiment.prepare(config)
-    algorithm = experiment.algorithm_of(config)
+    algorithm = experiment.algorithm_of(config, begun=experiment.has_begun(workdir))
     mesh = experiment.make_mesh(config)
     with jax.set_mesh(mesh):
         summary = experiment.summary(config, algorithm, mesh)  # finds impossible networks
@@ -136,7 +136,8 @@ class _Run:
         if restored is None:
             every = [self.config.checkpoint_every, *self.changed.get("checkpoint_every", ())]
             experiment.refuse_to_begin_again(self.mirror, max(filter(None, every)))
-            return _Start(0, initial_state(self.config, self.algorithm, self.mesh))
+            algorithm = experiment.algorithm_of(self.config)  # with all that a start needs
+            return _Start(0, initial_state(self.config, algorithm, self.mesh))
         for step, text in restored.damaged.items():
             self.tell_damage(step, text, self.last.set_aside(step))
         info = restored.info

@@ -157,7 +157,7 @@ def compile_call(
     there = members(config)
 
     def of_one(resident, values, state, inputs) -> tuple[PyTree, Metrics]:
-        train = build(config, values).step if values else algorithm.step
+        train = build(config, values, begun=True).step if values else algorithm.step
         if config.parallel.mode == "replica":
             train = parallel.on_replicas(train, mesh, config.parallel.synchronise)
 
@@ -356,9 +356,10 @@ def bytes_on_device(tree: PyTree) -> int:
 def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
     """Floating-point operations of one training step on each device, as XLA counts them.
 
-    NaN where it cannot: it counts the body of a loop once, and unrolling is one.
+    NaN where it cannot: it counts the body of a loop once, and unrolling and sequences are such.
     """
-    if algorithm.opponent and getattr(algorithm, "unrolled_steps", 1):
+    loops = getattr(algorithm, "recurrent", False)
+    if loops or (algorithm.opponent and getattr(algorithm, "unrolled_steps", 1)):
         return math.nan
     algorithm = dataclasses.replace(algorithm, accumulate=1)  # another loop, of the same work
 

@@ -55,6 +55,8 @@ def open_examples(section: Mapping[str, Any], split: str) -> Examples:
             images, labels = read(numbers)
             return images[..., of_source:], labels
 
+        # Of two sets the smaller begins again where it ends; each image counts once.
+        count = getattr(opened, "different", count)
         return Examples(count, count, shape, names, targets, identity, opened, whole=read)
     return _drawn(section["name"], split or section["split"], opened)
 

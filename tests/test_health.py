@@ -9,7 +9,7 @@ from jaxgan import health
 def call(**bad):
     """Four steps' metrics; `bad`: {name: (step, value)}."""
     names = ["real_logit", "fake_logit", "d_loss", "r1", "g_loss", "d_accuracy", "fake_diversity"]
-    names += [f"{p}_gradient_norm{b}" for p in "dg" for b in ("", "/Conv_0", "/Dense_0")]
+    names += [f"{p}_gradient_norm{b}" for p in "dgis" for b in ("", "/Conv_0", "/Dense_0")]
     metrics = {name: np.ones(4, np.float32) for name in sorted(names)}
     for name, (step, value) in bad.items():
         metrics[name][step:] = value
@@ -26,6 +26,11 @@ NAN, INF = np.nan, np.inf
         ({"d_loss": (1, -INF), "g_loss": (1, NAN)}, 1, "d_loss is -inf"),
         ({"d_loss": (3, NAN), "fake_logit": (3, NAN)}, 3, "fake_logit is nan"),
         ({"r1": (0, NAN), "d_gradient_norm": (0, NAN)}, 0, "r1 is nan"),
+        (
+            {"i_gradient_norm": (0, NAN), "i_gradient_norm/Conv_0": (0, NAN)},
+            0,
+            "the gradient of the inverse is not finite in Conv_0",
+        ),
         (
             {"d_gradient_norm": (1, NAN), "d_gradient_norm/Conv_0": (1, NAN), "g_loss": (1, NAN)},
             1,

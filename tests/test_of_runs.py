@@ -1,5 +1,6 @@
 """What samples are worth to a classifier, and what they and the discriminator give away."""
 
+import dataclasses
 import json
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxgan import config as configs
-from jaxgan import experiment, loop
+from jaxgan import experiment, judges, loop
 from jaxgan.cli.main import main
 from jaxgan.metrics import of_runs
 from jaxgan.metrics.seen import Scene, Seen
@@ -107,3 +108,16 @@ def test_a_run_is_asked_for_both(run, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["evaluate", "--workdir", str(run), *asked, "--split", "train"]) == 2
     assert "takes real images that were not trained on" in capsys.readouterr().err
+
+
+def test_what_cannot_be_told_is_said(run, capsys):
+    algorithm = experiment.load_run(run)[1]
+    assert "score" in judges.abilities(algorithm)
+    packed = dataclasses.replace(algorithm, view=algorithm.view._replace(pack=2))
+    assert "score" not in judges.abilities(packed)
+    few = ["--metrics", "augmentation", "--samples", "200"]
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["split"] = "train[:100]"
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["evaluate", "--workdir", str(run), *few]) == 2
+    assert "augmentation takes 128 training images or more, not 100" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import assembly, experiment, loop, stylize, writer
+from jaxgan import assembly, loop, stylize, writer
 from jaxgan import config as configs
 from jaxgan.algorithms import player, style
 from jaxgan.cli.main import main
@@ -91,15 +91,6 @@ def test_each_network_goes_down_its_sum(patches):
     jax.tree.map(np.testing.assert_array_equal, after.grams, state.grams)
 
 
-def test_grey_pictures_are_drawn_in_colour():
-    algorithm = make(random_network(), image_shape=(32, 32, 1))
-    state = jax.jit(algorithm.init)(jax.random.key(0))
-    x = images(2, 32, 32, 1)
-    after, _ = jax.jit(algorithm.step)(state, {"image": x[None]})
-    given, drawn = algorithm.show(after, jax.random.key(0), x, jnp.zeros(2, jnp.int32))
-    assert given.shape == drawn.shape == (2, 32, 32, 3)
-
-
 def test_pieces_must_have_room():
     algorithm = make(random_network(), image_shape=(48, 48, 3), patches=1.0)
     with pytest.raises(UserError, match=r"^style\.size: the pieces of 40 pixels"):
@@ -116,20 +107,27 @@ def painting(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, painting):
-    """A run with a network in VGG16's place, on embedded images; and the painting is gone."""
+    """A run with a network in VGG16's place, on noise; and the painting is gone."""
     network = random_network()
     with pytest.MonkeyPatch.context() as patched:
         widths = tuple(len(network["stages"][s][n]["bias"]) for s, n in stylize.STYLE)
         patched.setattr(stylize, "WIDTHS", widths)
         patched.setattr(assembly, "lpips_weights", lambda cache: network)
-        workdir = tmp_path_factory.mktemp("style") / "run"
-        overrides = [f"style.image={painting}", "style.size=48", "data.image_size=32"]
+        workdir, photographs = (tmp_path_factory.mktemp("style") / n for n in ("run", "photos"))
+        photographs.mkdir()
+        for n in range(12):
+            pixels = np.random.default_rng(n).integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(photographs / f"{n}.png")
+        overrides = [f"style.image={painting}", "style.size=48", "data.name=folder"]
+        overrides += [f"data.path={photographs}", f"data.dir={workdir.parent / 'sets'}"]
         settings = configs.tiny(configs.load("configs/style.py", overrides))
         settings.evaluate_every, settings.parallel.data = 0, 1
         settings.model.generator.blocks, settings.model.discriminator.layers = 1, 1
         assert loop.train(settings, workdir) == 0
         hidden = painting.with_suffix(".hidden")
         painting.rename(hidden)
+        settings.steps = 6  # what goes on needs it no more
+        assert loop.train(settings, workdir) == 0
         yield workdir
     hidden.rename(painting)
 
@@ -138,8 +136,8 @@ def test_its_lines_and_pictures(run):
     last = writer.read_metrics(run)[-1]
     assert {"content", "style", "variation", "g_gradient_norm"} <= set(last)
     assert "d_loss" not in last and np.isfinite(list(last.values())).all()
-    with Image.open(run / "samples" / "00000004.png") as picture:
-        assert (picture.size, picture.mode) == ((2 + 10 * 34, 2 + 2 * 3 * 34), "RGB")
+    with Image.open(run / "samples" / "00000006.png") as picture:
+        assert (picture.size, picture.mode) == ((2 + 10 * 34, 2 + 2 * 2 * 34), "RGB")
 
 
 def test_a_picture_of_any_size_is_drawn(run, tmp_path, capsys):
@@ -150,8 +148,8 @@ def test_a_picture_of_any_size_is_drawn(run, tmp_path, capsys):
     assert "70 x 45 pixels" in capsys.readouterr().out
     with Image.open(out) as picture:
         assert picture.size == (70, 45)
-    assert main([*given, "--style", str(content)]) == 2
-    assert "--style: the run has its style" in capsys.readouterr().err
+    assert main([*given, "--style", str(content), "--steps", "9"]) == 2
+    assert "--steps, --style: the run of --workdir has its style" in capsys.readouterr().err
     assert main(given[:5]) == 2
     assert "--style: name a picture, or a run of the algorithm style" in capsys.readouterr().err
 
@@ -159,13 +157,17 @@ def test_a_picture_of_any_size_is_drawn(run, tmp_path, capsys):
 def test_reconstruct_shows_it(run, tmp_path, capsys):
     out = tmp_path / "shown.png"
     assert main(["reconstruct", "--workdir", str(run), "--num", "3", "--out", str(out)]) == 0
-    assert "squared error" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 images of step 6: " in printed and "squared error" not in printed
+    with Image.open(out) as picture:
+        assert picture.size == (2 + 3 * 34, 2 + 2 * 34)
 
 
 def settings(*overrides):
     given = configs.load("configs/style.py", overrides)
     configs.validate(given)
-    return configs.resolve(given, 1000, (32, 32, 3), (), {})
+    channels = 1 if given.data.name == "grey" else 3
+    return configs.resolve(given, 1000, (32, 32, channels), (), {})
 
 
 @pytest.mark.parametrize(
@@ -174,18 +176,13 @@ def settings(*overrides):
         ([], r"^style\.image: name the picture"),
         (["style.image=none.png"], r"^style\.image: none\.png cannot be read"),
         (["style.image=README.md"], r"^style\.image: README\.md cannot be read: not a PNG"),
+        (["data.name=grey"], r"^data\.name: the images of grey are not in colour"),
         (["style.size=8"], r"^style\.size: '8' is not allowed"),
         (["algorithm=pix2pix", "style.size=64"], r"^style\.size: the algorithm pix2pix"),
     ],
 )
-def test_mistakes_are_told(overrides, message):
+def test_mistakes_are_told(overrides, message, painting):
+    if "data.name=grey" in overrides:
+        overrides = [*overrides, f"style.image={painting}"]
     with pytest.raises(UserError, match=message):
         assembly.build(settings(*overrides))
-
-
-def test_what_begins_needs_the_picture_and_what_goes_on_does_not(painting):
-    given = settings("style.image=none.png", "style.size=48")
-    algorithm = experiment.algorithm_of(given, begun=True)
-    state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    assert state.picture.shape == (1, 48, 48, 3)
-    assert [gram.shape[1] for gram in state.grams] == list(stylize.WIDTHS)

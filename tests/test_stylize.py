@@ -1,6 +1,5 @@
 """One picture's content in another's style, with a small network in VGG16's place."""
 
-import argparse
 import itertools
 
 import jax
@@ -98,9 +97,7 @@ def test_the_sum_of_losses_falls_in_every_iteration(params):
 
 
 def test_the_verbs_weights_are_those_of_the_module():
-    parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    usual = [parser.get_default(f"{name}_weight") for name in stylize.Weights._fields]
+    usual = [verb.OPTIMISATION[f"{name}_weight"][1] for name in stylize.Weights._fields]
     assert usual == list(stylize.Weights())
 
 

@@ -16,8 +16,10 @@ Absolute differences are means over pixels. What the paper leaves open, or is do
 * The history (Shrivastava et al. 2017) holds `pool` images of each kind. Once it is full, an image
   takes the place of a random one, which the discriminator sees in its stead, or is seen itself,
   each with probability one half. It belongs to the state.
-* The authors' code halves the discriminators' losses; with Adam that does nothing, and it is not
-  done. Its `lambda_identity` is relative to `cycle`, `identity` is not.
+* The paper's generators minimise (D - 1)^2 where `least_squares` is half of that (Mao et al. 2017):
+  beside it a `cycle` of 5 is the paper's 10. The authors' code halves the discriminators' losses,
+  as `least_squares` does. Its `lambda_identity` is relative to `cycle`, `identity` is not.
+* Dropout, if a generator has any, is there in training and when images are made.
 * The average of G's weights makes the images, and that of F's.
 """
 
@@ -34,7 +36,7 @@ from flax import struct
 from jaxgan import schedules
 from jaxgan.algorithms import pairs, player
 from jaxgan.algorithms.player import Average, Game, Player
-from jaxgan.losses import Loss, accuracy
+from jaxgan.losses import Loss
 from jaxgan.schedules import Scalar
 from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
 
@@ -89,6 +91,7 @@ class CycleGAN:
         pools = {
             kind: Pool(jnp.zeros((self.pool, *like.shape[1:])), jnp.zeros((), jnp.int32))
             for kind, like in (("source", x), ("target", y))
+            if self.pool
         }
         return CycleState(
             step=there.step,
@@ -124,13 +127,14 @@ class CycleGAN:
         pools, discriminators = {}, {}
         for stream, (kind, role, real, fake) in enumerate(
             (
-                ("target", "discriminator", y, self._made(state.generator, self.generator, x)),
-                ("source", "source_discriminator", x, self._made(state.inverse, self.inverse, y)),
+                ("target", "discriminator", y, self._made(state, "generator", x, key)),
+                ("source", "source_discriminator", x, self._made(state, "inverse", y, key)),
             ),
             start=1,
         ):
             keys = [jax.random.fold_in(jax.random.fold_in(key, stream), n) for n in range(2)]
-            pools[kind], fake = exchanged(state.pools[kind], fake, keys[0])
+            if self.pool:
+                pools[kind], fake = exchanged(state.pools[kind], fake, keys[0])
             minibatch, objective = {"real": real, "fake": fake}, self.loss_of(role)
             discriminators[role], found = player.updated(
                 self, state, role, minibatch, keys[1], objective
@@ -175,38 +179,35 @@ class CycleGAN:
         self, params: Params, stats: Stats, state: CycleState, part: Batch
     ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
         """Of both generators' parameters, by their roles, beside (stats afterwards, metrics)."""
-        x, y = part["source"], part["target"]
+        x, y, key = part["source"], part["target"], part["key"]
         after = dict(stats)
 
-        def made(role: str, network: nn.Module, images: Array) -> Array:
-            output, after[role] = self._apply(network, params[role], after[role], images)
+        def made(role: str, images: Array) -> Array:
+            network = getattr(self, role)
+            output, after[role] = self._apply(network, params[role], after[role], images, key)
             return output
 
         def distance(images: Array, others: Array) -> Array:
             return jnp.mean(jnp.abs(images - others))
 
-        fake_y, fake_x = made("generator", self.generator, x), made("inverse", self.inverse, y)
-        judged = self._adversarial("discriminator", state, fake_y, y)
-        judged_back = self._adversarial("source_discriminator", state, fake_x, x)
-        again_x = made("inverse", self.inverse, fake_y)
-        again_y = made("generator", self.generator, fake_x)
+        fake_y, fake_x = made("generator", x), made("inverse", y)
+        judged = self._adversarial("discriminator", state, fake_y, y, key)
+        judged_back = self._adversarial("source_discriminator", state, fake_x, x, key)
+        again_x, again_y = made("inverse", fake_y), made("generator", fake_x)
         cycle = distance(again_x, x) + distance(again_y, y)
         loss = judged + judged_back + schedules.at(self.cycle, state.step) * cycle
         metrics = {"g_loss": judged, "g_loss_back": judged_back, "cycle": cycle}
         if callable(self.identity) or self.identity > 0:
-            same_y = distance(made("generator", self.generator, y), y)
-            same_x = distance(made("inverse", self.inverse, x), x)
-            metrics["identity"] = same_y + same_x
+            metrics["identity"] = distance(made("generator", y), y)
+            metrics["identity"] += distance(made("inverse", x), x)
             loss += schedules.at(self.identity, state.step) * metrics["identity"]
         return loss, (after, metrics)
 
     def _adversarial(
-        self, role: str, state: CycleState, fake: Array, real: Array
+        self, role: str, state: CycleState, fake: Array, real: Array, key: Key[Array, ""]
     ) -> Float[Array, ""]:
-        opponent, network = getattr(state, role), getattr(self, role)
-        judge = lambda images: self._apply(network, opponent.params, opponent.stats, images)[0]  # noqa: E731
-        logits = judge(fake)
-        real_logits = judge(real) if self.loss.uses_real else logits
+        logits = self._made(state, role, fake, key)
+        real_logits = self._made(state, role, real, key) if self.loss.uses_real else logits
         return jnp.mean(self.loss.generator(logits, real_logits))
 
     def loss_of(self, role: str) -> Callable:
@@ -214,19 +215,11 @@ class CycleGAN:
 
         def loss(params: Params, stats: Stats, state: CycleState, part: Batch):
             network = getattr(self, role)
-            real_logits, after = self._apply(network, params, stats, part["real"])
-            fake_logits, after = self._apply(network, params, after, part["fake"])
-            loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
+            real_logits, after = self._apply(network, params, stats, part["real"], part["key"])
+            fake_logits, after = self._apply(network, params, after, part["fake"], part["key"])
+            loss, metrics = player.judged(self.loss, real_logits, fake_logits)
             back = "" if role == "discriminator" else "_back"
-            return loss, (
-                after,
-                {
-                    f"d_loss{back}": loss,
-                    f"real_logit{back}": jnp.mean(real_logits),
-                    f"fake_logit{back}": jnp.mean(fake_logits),
-                    f"d_accuracy{back}": accuracy(self.loss, real_logits, fake_logits),
-                },
-            )
+            return loss, (after, {f"{name}{back}": value for name, value in metrics.items()})
 
         return loss
 
@@ -240,12 +233,16 @@ class CycleGAN:
         return pairs.split("", self.source_channels, images)
 
     def _apply(
-        self, network: nn.Module, params: Params, stats: Stats, images: Array
+        self, network: nn.Module, params: Params, stats: Stats, images: Array, key: Key[Array, ""]
     ) -> tuple[Array, Stats]:
-        return player.apply(network, params, stats, images, None, train=True, dtype=self.dtype)
+        return player.apply(
+            network, params, stats, images, None, train=True, dtype=self.dtype, key=key
+        )
 
-    def _made(self, of: Player, network: nn.Module, images: Array) -> Array:
-        return self._apply(network, of.params, of.stats, images)[0]
+    def _made(self, state: CycleState, role: str, images: Array, key: Key[Array, ""]) -> Array:
+        """The output of the state's network."""
+        of = getattr(state, role)
+        return self._apply(getattr(self, role), of.params, of.stats, images, key)[0]
 
     # ----------------------------------------------------------------------------------------------
     # Images, by the averages
@@ -254,17 +251,19 @@ class CycleGAN:
         self, state: CycleState, key: Key[Array, ""], images: Float[Array, "b h w s"]
     ) -> Float[Array, "b h w t"]:
         """What becomes of sources."""
-        return self._average(state.ema, self.generator, images)
+        return self._average(state.ema, self.generator, images, key)
 
     def translate_back(
         self, state: CycleState, key: Key[Array, ""], images: Float[Array, "b h w t"]
     ) -> Float[Array, "b h w s"]:
         """What becomes of targets."""
-        return self._average(state.inverse_ema, self.inverse, images)
+        return self._average(state.inverse_ema, self.inverse, images, key)
 
-    def _average(self, ema: Average, network: nn.Module, images: Array) -> Array:
+    def _average(
+        self, ema: Average, network: nn.Module, images: Array, key: Key[Array, ""]
+    ) -> Array:
         given = network, ema.params, ema.stats, images, None
-        return player.apply(*given, train=False, dtype=self.dtype)[0]
+        return player.apply(*given, train=False, dtype=self.dtype, key=key)[0]
 
     def show(
         self,
@@ -290,8 +289,6 @@ def exchanged(
 ) -> tuple[Pool, Float[Array, "b h w c"]]:
     """The history with these images, one after another, and what is seen in their places."""
     size = len(pool.images)
-    if not size:
-        return pool, images
 
     def one(pool: Pool, given: tuple[Array, Array]) -> tuple[Pool, Array]:
         image, number = given

@@ -42,7 +42,7 @@ from jaxgan.algorithms.privacy import Private
 from jaxgan.algorithms.terms import Classes, Regulariser, penalise, top_k_weights
 from jaxgan.algorithms.view import View, anchors, initial_memory, moved_anchors
 from jaxgan.errors import UserError
-from jaxgan.losses import Loss, accuracy
+from jaxgan.losses import Loss
 from jaxgan.metrics.diversity import diversity
 from jaxgan.penalties import Scene
 from jaxgan.schedules import Scalar
@@ -231,13 +231,8 @@ class GAN:
 
         real_logits, real_outputs, after = judge(real, stats, 0)
         fake_logits, fake_outputs, after = judge(fake, after, 1)
-        loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
-        metrics |= {
-            "d_loss": loss,
-            "real_logit": jnp.mean(real_logits),
-            "fake_logit": jnp.mean(fake_logits),
-            "d_accuracy": accuracy(self.loss, real_logits, fake_logits),
-        }
+        loss, told = player.judged(self.loss, real_logits, fake_logits)
+        metrics |= told
         if self.classes:
             of_images = self.classes.loss.discriminator(real_outputs, fake_outputs, labels)
             metrics["d_class_loss"] = jnp.mean(of_images)

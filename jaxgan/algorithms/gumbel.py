@@ -25,6 +25,8 @@ class Gumbel(GAN):
 
     temperature: Scalar = 1.0
 
+    recurrent = True
+
     def step(self, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
         """One training step, as GAN.step; `batch`: image float32 k b l s, one-hot."""
         temperature: Any = schedules.at(self.temperature, state.step)

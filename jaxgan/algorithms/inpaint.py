@@ -31,7 +31,7 @@ import optax
 from jaxgan import schedules
 from jaxgan.algorithms import masks, player
 from jaxgan.algorithms.player import Game
-from jaxgan.losses import Loss, accuracy
+from jaxgan.losses import Loss
 from jaxgan.schedules import Scalar
 from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
 
@@ -85,16 +85,8 @@ class Inpaint:
         fake, _ = self._filled(old.params, old.stats, real, mask, train=True)
         real_logits, after = self._judge(params, stats, real, mask)
         fake_logits, after = self._judge(params, after, fake, mask)
-        loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
-        return loss, (
-            after,
-            {
-                "d_loss": loss,
-                "real_logit": jnp.mean(real_logits),
-                "fake_logit": jnp.mean(fake_logits),
-                "d_accuracy": accuracy(self.loss, real_logits, fake_logits),
-            },
-        )
+        loss, metrics = player.judged(self.loss, real_logits, fake_logits)
+        return loss, (after, metrics)
 
     def generator_loss(
         self, params: Params, stats: Stats, state: Game, part: Batch

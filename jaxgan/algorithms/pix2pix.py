@@ -14,7 +14,7 @@ What the paper leaves open, or is done in another way:
 * The authors' code halves the discriminator's loss, to slow it down; with Adam that does nothing,
   and it is not done.
 * Where `gan` is 0 there is no adversarial game, the paper's ablation L1, and the discriminator
-  learns for nothing.
+  stays as it is.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ import optax
 from jaxgan import schedules
 from jaxgan.algorithms import pairs, player
 from jaxgan.algorithms.player import Game
-from jaxgan.losses import Loss, accuracy
+from jaxgan.losses import Loss
 from jaxgan.schedules import Scalar
 from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
 
@@ -63,7 +63,13 @@ class Pix2Pix:
 
     def step(self, state: Game, batch: Batch) -> tuple[Game, Metrics]:
         """One training step. `batch`: image float32 1 b h w c in [-1, 1]."""
-        return player.alternate(self, state, {"image": batch["image"][0]})
+        roles = ("discriminator", "generator") if self.plays else ("generator",)
+        return player.alternate(self, state, {"image": batch["image"][0]}, roles)
+
+    @property
+    def plays(self) -> bool:
+        """Whether there is an adversarial game."""
+        return callable(self.gan) or self.gan > 0
 
     def discriminator_loss(
         self, params: Params, stats: Stats, state: Game, part: Batch
@@ -73,16 +79,8 @@ class Pix2Pix:
         fake, _ = self._generate(old.params, old.stats, x, part["key"], train=True)
         real_logits, after = self._judge(params, stats, x, y, part["key"])
         fake_logits, after = self._judge(params, after, x, fake, part["key"])
-        loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
-        return loss, (
-            after,
-            {
-                "d_loss": loss,
-                "real_logit": jnp.mean(real_logits),
-                "fake_logit": jnp.mean(fake_logits),
-                "d_accuracy": accuracy(self.loss, real_logits, fake_logits),
-            },
-        )
+        loss, metrics = player.judged(self.loss, real_logits, fake_logits)
+        return loss, (after, metrics)
 
     def generator_loss(
         self, params: Params, stats: Stats, state: Game, part: Batch
@@ -90,17 +88,18 @@ class Pix2Pix:
         """Of its parameters, beside (stats afterwards, metrics)."""
         x, y = self.split(part["image"])
         fake, after = self._generate(params, stats, x, part["key"], train=True)
-        opponent = state.discriminator
-        judge = lambda image: self._judge(  # noqa: E731
-            opponent.params, opponent.stats, x, image, part["key"]
-        )[0]
-        logits = judge(fake)
-        real_logits = judge(y) if self.loss.uses_real else logits
-        adversarial = jnp.mean(self.loss.generator(logits, real_logits))
-        error = jnp.mean(jnp.abs(y - fake))
-        weights = (schedules.at(weight, state.step) for weight in (self.gan, self.l1))
-        loss = next(weights) * adversarial + next(weights) * error
-        return loss, (after, {"g_loss": adversarial, "l1": error})
+        metrics = {"l1": jnp.mean(jnp.abs(y - fake))}
+        loss = schedules.at(self.l1, state.step) * metrics["l1"]
+        if self.plays:
+            opponent = state.discriminator
+            judge = lambda image: self._judge(  # noqa: E731
+                opponent.params, opponent.stats, x, image, part["key"]
+            )[0]
+            logits = judge(fake)
+            real_logits = judge(y) if self.loss.uses_real else logits
+            metrics["g_loss"] = jnp.mean(self.loss.generator(logits, real_logits))
+            loss += schedules.at(self.gan, state.step) * metrics["g_loss"]
+        return loss, (after, metrics)
 
     # ----------------------------------------------------------------------------------------------
     # Their parts

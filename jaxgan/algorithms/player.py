@@ -13,6 +13,7 @@ from flax import struct
 
 from jaxgan import parallel, schedules
 from jaxgan.errors import lookup
+from jaxgan.losses import Loss, accuracy
 from jaxgan.typing import Array, Batch, Float, Metrics, Params, PyTree, Stats
 
 DROPOUT = 2**20  # the stream of a key, beyond all others'
@@ -171,6 +172,19 @@ def updated(
     )
     optimizer = getattr(algorithm, f"{of}_optimizer")(state.step)
     return update(old, optimizer, gradient, stats), metrics | gradient_norms(role, gradient)
+
+
+def judged(
+    loss: Loss, real_logits: Float[Array, " n"], fake_logits: Float[Array, " n"]
+) -> tuple[Float[Array, ""], Metrics]:
+    """The discriminator's loss, and what is told of it."""
+    mean = jnp.mean(loss.discriminator(real_logits, fake_logits))
+    return mean, {
+        "d_loss": mean,
+        "real_logit": jnp.mean(real_logits),
+        "fake_logit": jnp.mean(fake_logits),
+        "d_accuracy": accuracy(loss, real_logits, fake_logits),
+    }
 
 
 def begin(algorithm: Any, key: Array, of_generator: Array, of_discriminator: Array) -> Game:

@@ -31,8 +31,7 @@ from jaxgan import parallel, schedules, stylize
 from jaxgan.algorithms import player
 from jaxgan.algorithms.player import Game
 from jaxgan.errors import UserError
-from jaxgan.losses import Loss, accuracy
-from jaxgan.metrics.lpips import to_rgb
+from jaxgan.losses import Loss
 from jaxgan.schedules import Scalar
 from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
 
@@ -54,7 +53,7 @@ class Style:
     discriminator_optimizer: Callable[[Any], optax.GradientTransformation]
     loss: Loss
     batch_size: int
-    image_shape: tuple[int, ...]  # of the data
+    image_shape: tuple[int, ...]  # of the data, in colour
     ema_halflife: Scalar  # images
     ema_rampup: float
     picture: Callable[[], tuple[Array, tuple[Array, ...]]]  # reads it, and its Gram matrices
@@ -72,7 +71,7 @@ class Style:
     restores = False
 
     def init(self, key: Key[Array, ""]) -> StyleState:
-        images = jnp.zeros((2, *self.image_shape[:2], 3))
+        images = jnp.zeros((2, *self.image_shape))
         begun = player.begin(self, key, images, images)
         picture, grams = jax.tree.map(jnp.asarray, self.picture())
         if self.plays and picture.shape[1] < max(self.image_shape[:2]):
@@ -99,8 +98,8 @@ class Style:
         return callable(self.patches) or self.patches > 0
 
     def step(self, state: StyleState, batch: Batch) -> tuple[Game, Metrics]:
-        """One training step. `batch`: image float32 1 b h w c in [-1, 1]."""
-        minibatch = {"image": to_rgb(batch["image"][0])}
+        """One training step. `batch`: image float32 1 b h w 3 in [-1, 1]."""
+        minibatch = {"image": batch["image"][0]}
         roles = ("discriminator", "generator") if self.plays else ("generator",)
         return player.alternate(self, state, minibatch, roles)
 
@@ -112,16 +111,8 @@ class Style:
         fake, _ = self._draw(old.params, old.stats, part["image"], part["key"], train=True)
         real_logits, after = self._judge(params, stats, self.pieces(state, part), part["key"])
         fake_logits, after = self._judge(params, after, fake, part["key"])
-        loss = jnp.mean(self.loss.discriminator(real_logits, fake_logits))
-        return loss, (
-            after,
-            {
-                "d_loss": loss,
-                "real_logit": jnp.mean(real_logits),
-                "fake_logit": jnp.mean(fake_logits),
-                "d_accuracy": accuracy(self.loss, real_logits, fake_logits),
-            },
-        )
+        loss, metrics = player.judged(self.loss, real_logits, fake_logits)
+        return loss, (after, metrics)
 
     def generator_loss(
         self, params: Params, stats: Stats, state: StyleState, part: Batch
@@ -178,27 +169,27 @@ class Style:
     # Images, by the average
 
     def translate(
-        self, state: StyleState, key: Key[Array, ""], images: Float[Array, "b h w c"]
+        self, state: StyleState, key: Key[Array, ""], images: Float[Array, "b h w 3"]
     ) -> Float[Array, "b h w 3"]:
         """Pictures of any size in the style."""
         ema = state.ema
-        return self._draw(ema.params, ema.stats, to_rgb(images), key, train=False)[0]
+        return self._draw(ema.params, ema.stats, images, key, train=False)[0]
 
     def split(
-        self, images: Float[Array, "b h w c"]
+        self, images: Float[Array, "b h w 3"]
     ) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w 3"]]:
         """Sources and targets of the data's images: they are both."""
-        return to_rgb(images), to_rgb(images)
+        return images, images
 
     def show(
         self,
         state: StyleState,
         key: Key[Array, ""],
-        images: Float[Array, "b h w c"],
+        images: Float[Array, "b h w 3"],
         labels: Int[Array, " b"],
     ) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w 3"]]:
         """The pictures, and what becomes of them."""
-        return to_rgb(images), self.translate(state, key, images)
+        return images, self.translate(state, key, images)
 
     def health(self, state: StyleState) -> Metrics:
         return player.health(state)

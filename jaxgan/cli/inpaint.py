@@ -28,13 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_png(arguments.out)
-    mask = read_picture("--mask", arguments.mask, 1)
-
     import jax
     import numpy as np
 
     from jaxgan import data, experiment, writer
     from jaxgan.models.gated import HALVINGS
+
+    mask = data.read_picture("--mask", arguments.mask, 1)
 
     workdir = folder_at(arguments.workdir)
     config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--workdir: {workdir} is a run of the algorithm {config.algorithm}, which fills no "
             f"holes; inpaint does"
         )
-    image = read_picture("--image", arguments.image, config.derived.image_shape[2])
+    image = data.read_picture("--image", arguments.image, config.derived.image_shape[2])
     if image.shape[:2] != mask.shape[:2]:
         sizes = [f"{each.shape[1]} x {each.shape[0]}" for each in (mask, image)]
         raise UserError(f"--mask: {sizes[0]} pixels, and the image has {sizes[1]}")
@@ -61,16 +61,3 @@ def run(arguments: argparse.Namespace) -> int:
     share = f"{hole.mean():.1%} of {arguments.image}{grey}"
     print(f"{share} filled by step {int(state.step):,}: {arguments.out}")
     return 0
-
-
-def read_picture(flag: str, path: Path, channels: int, size: int = 0):
-    """The picture's pixels, uint8 h w c; a square of `size`, if that is not 0. Raises UserError
-    where it is none."""
-    from jaxgan.data import images
-
-    try:
-        return images.standardise(
-            path.read_bytes(), images.Treatment(size, channels, small="upscale")
-        )
-    except (OSError, images.Bad) as error:
-        raise UserError(f"{flag}: {path} cannot be read: {error}") from error

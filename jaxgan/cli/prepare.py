@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for option, default, text in PICTURES:
         parser.add_argument(f"--{option}", default=default, help=text)
+    parser.add_argument(
+        "--sound",
+        type=int,
+        default=0,
+        help="samples a second: make spectrograms of .wav files, --image_size squared samples each",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("--source and --out: name what holds the images, and the folder to make")
     if arguments.out.exists():
         raise UserError(f"--out: {arguments.out} exists; name a folder that does not")
+    if arguments.sound:
+        return _sounds(arguments)
     options = prepare.Options(
         image_size=arguments.image_size,
         channels=arguments.channels,
@@ -79,11 +87,33 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"\nlook at {arguments.out / 'contact_sheet.png'}; to train on it:")
     config = "cgan" if made["classes"] else "dcgan"
     config = "pix2pix" if made["fit"] == "pair" else config
-    path = f"--config.data.name=folder --config.data.path={arguments.out}"
-    print(
-        f"python train.py --config configs/{config}.py --workdir runs/{arguments.out.name} {path}"
-    )
+    more = " --config.translate.source=" if made["fit"] == "pair" else ""
+    print(_command(config, arguments.out) + more)
     return 0
+
+
+def _sounds(arguments: argparse.Namespace) -> int:
+    from jaxgan.data import sounds
+
+    if not 1_000 <= arguments.sound <= 192_000:
+        raise UserError(f"--sound: {arguments.sound} samples a second are not 1,000 to 192,000")
+    if not 16 <= arguments.image_size <= 512:
+        raise UserError(
+            f"--image_size: {arguments.image_size} is not within 16 to 512, as 64 is, for clips of "
+            f"4,096 samples"
+        )
+    size, rate = arguments.image_size, arguments.sound
+    made = sounds.prepare(arguments.source, arguments.out, rate, size)
+    counts = " and ".join(f"{count:,} {split}" for split, count in made["clips"].items())
+    classes = f" of {len(made['classes'])} classes" if made["classes"] else ""
+    print(f"{counts} clips{classes}, {size * size / rate:.2f} seconds each, {size} x {size} pixels")
+    print(_command("cgan" if made["classes"] else "dcgan", arguments.out))
+    return 0
+
+
+def _command(config: str, out: Path) -> str:
+    path = f"--config.data.name=folder --config.data.path={out}"
+    return f"python train.py --config configs/{config}.py --workdir runs/{out.name} {path}"
 
 
 def _colour(text: str) -> tuple[int, int, int]:

@@ -83,7 +83,7 @@ def given(arguments: argparse.Namespace, count: int, able: str):
     config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
     if not hasattr(algorithm, able):
         missing = {
-            "show": "starts from no images; vae, vaegan, inpaint, pix2pix and cyclegan do",
+            "show": "starts from no images; vae, vaegan, inpaint, pix2pix, cyclegan and style do",
             "encode": "encodes no images; vae and vaegan do",
         }
         run = f"{workdir} is a run of the algorithm {config.algorithm}"

@@ -105,8 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
     config, algorithm, state = experiment.load_run(*of_run)
     axes = len(config.derived.image_shape)
     if axes < 3 and not out.suffix:
-        kind = "points go to .png, .npy or .npz" if axes == 1 else "texts go to .txt, .png or .npz"
-        raise UserError(f"--out: {out} is a folder for images; {kind}")
+        others = "points go to" if axes == 1 else "texts go to .txt,"
+        raise UserError(f"--out: {out} is a folder for images; {others} .png, .npy or .npz")
     if axes != 2 and out.suffix == ".txt":
         raise UserError(f"--out: {out} is for texts; name a .png, .npy or .npz file, or a folder")
     if not hasattr(algorithm, "sample"):
@@ -124,8 +124,10 @@ def run(arguments: argparse.Namespace) -> int:
             drawn, total=math.ceil(arguments.num / CHUNK), unit="chunk", disable=None
         )
         images = np.concatenate([np.asarray(chunk) for chunk in chunks])[: arguments.num]
-    _write(out, images, labels, bool(config.derived.num_classes))
-    print(f"{len(images):,} images of step {int(state.step):,}: {out}")
+    sound = config.derived.data.to_dict().get("sound")
+    _write(out, images, labels, bool(config.derived.num_classes), sound)
+    kind = {1: "points", 2: "texts"}.get(axes, "images")
+    print(f"{len(images):,} {kind} of step {int(state.step):,}: {out}")
     return 0
 
 
@@ -146,7 +148,7 @@ def _classes(arguments: argparse.Namespace, config) -> list[int]:
     return chosen
 
 
-def _write(out: Path, images, labels, conditional: bool) -> None:
+def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:
     import numpy as np
 
     from jaxgan import data, writer
@@ -174,7 +176,13 @@ def _write(out: Path, images, labels, conditional: bool) -> None:
             else:
                 np.savez(file, images=images, **({"labels": labels} if conditional else {}))
     else:
+        from jaxgan.data import sounds
+
         digits = max(5, len(str(len(images) - 1)))
         for i, image in enumerate(images):
             label = f"_class{labels[i]}" if conditional else ""
-            writer.write_png(out / f"{i:0{digits}d}{label}.png", image)
+            if sound:
+                clip = sounds.to_clip(image, sound)
+                sounds.write_wav(out / f"{i:0{digits}d}{label}.wav", clip, sound["rate"])
+            else:
+                writer.write_png(out / f"{i:0{digits}d}{label}.png", image)

@@ -11,12 +11,21 @@ network that has learnt a style draws it at once (configs/style.py, Johnson et a
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.inpaint import read_picture
 from jaxgan.cli.reconstruct import check_png
+from jaxgan.cli.sample import add_member, add_step
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
 SMALLEST = 32  # pixels along the shorter side
+# Of the optimisation: kind, default, help.
+OPTIMISATION: dict[str, tuple[type, float, str]] = {
+    "steps": (int, 200, "iterations"),
+    "preview": (int, 25, "iterations between pictures"),
+    "content_weight": (float, 1.0, "of its loss"),
+    "style_weight": (float, 1e3, "of its loss"),
+    "variation_weight": (float, 1e-3, "of its loss"),
+    "seed": (int, 0, "of the noise"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,19 +38,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, default=256, help="pixels along the longer side of both (default 256)"
     )
-    parser.add_argument("--steps", type=int, default=200, help="iterations (default 200)")
-    parser.add_argument("--preview", type=int, default=25, help="iterations between (default 25)")
-    weights = {"content": 1.0, "style": 1e3, "variation": 1e-3}
-    for name, usual in weights.items():
-        parser.add_argument(
-            f"--{name}_weight", type=float, default=usual, help=f"of its loss (default {usual:g})"
-        )
+    for name, (kind, usual, text) in OPTIMISATION.items():
+        parser.add_argument(f"--{name}", type=kind, help=f"{text} (default {usual:g})")
     parser.add_argument("--noise", action="store_true", help="begin with noise, as the paper does")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    add_step(parser)
+    add_member(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_png(arguments.out)
+    chosen = {name for name in OPTIMISATION if getattr(arguments, name) is not None}
+    chosen |= {"noise"} if arguments.noise else set()
+    if arguments.workdir:
+        _refuse(arguments, chosen | ({"style"} if arguments.style else set()))
+        return _by_a_run(arguments)
+    if not arguments.style:
+        raise UserError("--style: name a picture, or a run of the algorithm style as --workdir")
+    if arguments.step is not None or arguments.member:
+        raise UserError("--step and --member: they are of a run; name its --workdir")
+    for name, (_, usual, _) in OPTIMISATION.items():
+        if name not in chosen:
+            setattr(arguments, name, usual)
     for name, least in (("size", SMALLEST), ("steps", 1), ("preview", 1), ("seed", 0)):
         if getattr(arguments, name) < least:
             raise UserError(f"--{name}: {getattr(arguments, name)} is not {least} or more")
@@ -50,10 +67,6 @@ def run(arguments: argparse.Namespace) -> int:
     for name, weight in zip(names, weights, strict=True):
         if not 0 <= weight < float("inf"):
             raise UserError(f"--{name}: {weight} is not a number of 0 or more")
-    if arguments.workdir:
-        return _by_a_run(arguments)
-    if not arguments.style:
-        raise UserError("--style: name a picture, or a run of the algorithm style as --workdir")
     pictures = [_resized(flag, arguments) for flag in ("content", "style")]
 
     import itertools
@@ -93,10 +106,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _by_a_run(arguments: argparse.Namespace) -> int:
-    if arguments.style:
-        raise UserError("--style: the run has its style; leave it out, or --workdir")
+def _refuse(arguments: argparse.Namespace, chosen: set[str]) -> None:
+    if arguments.size < SMALLEST:
+        raise UserError(f"--size: {arguments.size} is not {SMALLEST} or more")
+    if chosen:
+        listed = ", ".join(f"--{name}" for name in sorted(chosen))
+        raise UserError(
+            f"{listed}: the run of --workdir has its style, and nothing is sought; leave it out"
+        )
 
+
+def _by_a_run(arguments: argparse.Namespace) -> int:
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -104,7 +124,7 @@ def _by_a_run(arguments: argparse.Namespace) -> int:
     from jaxgan import data, experiment, writer
 
     workdir = folder_at(arguments.workdir)
-    config, algorithm, state = experiment.load_run(workdir)
+    config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
     if not hasattr(state, "picture"):
         raise UserError(
             f"--workdir: {workdir} is a run of the algorithm {config.algorithm}, which has learnt "
@@ -112,7 +132,7 @@ def _by_a_run(arguments: argparse.Namespace) -> int:
         )
     picture = _resized("content", arguments)
     height, width = picture.shape[:2]
-    more = ((0, -height % 4), (0, -width % 4), (0, 0))  # the network halves pictures twice
+    more = ((0, -height % 8), (0, -width % 8), (0, 0))  # networks halve pictures twice or thrice
     given = data.to_float(jnp.asarray(np.pad(picture, more, "edge")))[None]
     drawn = jax.jit(algorithm.translate)(state, jax.random.key(0), given)
     writer.write_png(arguments.out, np.asarray(data.to_uint8(drawn))[0, :height, :width])
@@ -125,8 +145,10 @@ def _resized(flag: str, arguments: argparse.Namespace):
     import numpy as np
     from PIL import Image
 
+    from jaxgan import data
+
     path = getattr(arguments, flag)
-    image = Image.fromarray(read_picture(f"--{flag}", path, 3))
+    image = Image.fromarray(data.read_picture(f"--{flag}", path, 3))
     scale = arguments.size / max(image.size)
     width, height = (max(round(scale * side), 1) for side in image.size)
     if min(width, height) < SMALLEST:

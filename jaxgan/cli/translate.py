@@ -1,4 +1,4 @@
-"""Translate a picture, by a run of the algorithm pix2pix or cyclegan.
+"""Translate a picture, by a run of the algorithm pix2pix, cyclegan or style.
 
 The picture is a source of those that the run has learnt to translate: where these were computed of
 images, as edges were, it is such edges. It is brought to the run's size first. `--back` goes the
@@ -10,7 +10,6 @@ other way, as cyclegan can.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.inpaint import read_picture
 from jaxgan.cli.reconstruct import add_seed, check_out
 from jaxgan.cli.sample import add_member, add_step
 from jaxgan.errors import UserError
@@ -40,14 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
     config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
     verb = "translate_back" if arguments.back else "translate"
     if not hasattr(algorithm, verb):
-        able = "cyclegan translates back" if arguments.back else "pix2pix and cyclegan translate"
+        able = (
+            "cyclegan translates back"
+            if arguments.back
+            else "pix2pix, cyclegan and style translate"
+        )
         raise UserError(
             f"--workdir: {workdir} is a run of the algorithm {config.algorithm}; {able}"
         )
     size = config.derived.image_shape[0]
     like = algorithm.split(jnp.zeros((1, *config.derived.image_shape)))
     channels = like[1 if arguments.back else 0].shape[-1]
-    image = read_picture("--image", arguments.image, channels, size)
+    image = data.read_picture("--image", arguments.image, channels, size)
     key = jax.random.key(arguments.seed)
     made = jax.jit(getattr(algorithm, verb))(state, key, data.to_float(image)[None])
     writer.write_png(arguments.out, np.asarray(data.to_uint8(made))[0])

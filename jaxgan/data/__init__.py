@@ -3,6 +3,7 @@
 from jaxgan.data.feed import Feed, ahead, make_feed
 from jaxgan.data.grammar import to_texts
 from jaxgan.data.idx import load_idx
+from jaxgan.data.picture import read_picture
 from jaxgan.data.pipeline import indices, to_float, to_uint8
 from jaxgan.data.sources import DATASETS, Dataset, Prepared, directory_of, load, open_set
 from jaxgan.data.toys import TOYS, Stacked, Toy, of_triple
@@ -25,6 +26,7 @@ __all__ = [
     "make_feed",
     "of_triple",
     "open_set",
+    "read_picture",
     "to_float",
     "to_texts",
     "to_uint8",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.data import feed, toys
+from jaxgan.data import feed, toys, unpaired
 from jaxgan.data.feed import Feed
 from jaxgan.data.sources import DATASETS, DRAWN, FAMILIES, Prepared, directory_of, open_set
 from jaxgan.errors import UserError, lookup
@@ -85,10 +85,13 @@ def known(
         labels = np.zeros(len(images), np.int32) if grey.class_names else None
         return toys.stacked(images, labels, grey.class_names, {})
     if separator and kind == "unpaired":
-        both = [known(each, split, image_size, data_dir, path) for each in rest.split(",")]
-        source, target = both[0].shape[-1], both[-1].shape
+        of_both = unpaired.names_of(rest)
+        both = [known(each, split, image_size, data_dir, path) for each in of_both]
+        source, target = both[0], both[-1]
+        unpaired.check_sizes(source, target)
+        shape = (*target.shape[:2], source.shape[-1] + target.shape[-1])
         count = max(each.num_examples for each in both)
-        return Absent((*target[:2], source + target[-1]), (), count, source)
+        return Absent(shape, (), count, source.shape[-1])
     if name == "fashion_mnist_mini" or name in DRAWN:
         return open_set(name, split, image_size)
     if name in _SHAPES:

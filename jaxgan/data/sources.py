@@ -8,7 +8,7 @@ folder. The others are drawn on the device (toys.py).
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,10 @@ class Prepared:
 
         Raises UserError where the files are damaged.
         """
-        from tensorflow_datasets.proto import tf_example_pb2  # not TFDS's parser: 2 us, not 16
-
         pixels = np.empty((len(chosen), *images.shape_of(self.treatment)), np.uint8)
         labels = np.empty(len(chosen), np.int32)
         try:
-            for i, record in enumerate(self.records.__getitems__(chosen.tolist())):
-                example = tf_example_pb2.Example.FromString(record).features.feature
+            for i, example in enumerate(self._examples(chosen)):
                 encoded = example[self.image_key].bytes_list.value[0]
                 pixels[i] = images.standardise(encoded, self.treatment)
                 if self.label_key:
@@ -91,6 +88,27 @@ class Prepared:
         if self.treatment.fit == "pair":
             pixels = np.concatenate(np.split(pixels, 2, axis=2), -1)
         return pixels, labels if self.label_key else None
+
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """Those of all examples, whose images are not decoded, of a set that has labels.
+
+        Raises UserError where the files are damaged.
+        """
+        labels = np.empty(self.num_examples, np.int32)
+        try:
+            for first in range(0, len(labels), 512):
+                chosen = np.arange(first, min(first + 512, len(labels)))
+                for i, example in zip(chosen, self._examples(chosen), strict=True):
+                    labels[i] = example[self.label_key].int64_list.value[0]
+        except Exception as error:
+            raise UserError(f"{self.folder}: damaged: {_first_line(error)}") from error
+        return labels
+
+    def _examples(self, chosen: Int[np.ndarray, " n"]) -> Iterator[Any]:
+        from tensorflow_datasets.proto import tf_example_pb2  # not TFDS's parser: 2 us, not 16
+
+        for record in self.records.__getitems__(chosen.tolist()):
+            yield tf_example_pb2.Example.FromString(record).features.feature
 
     def load(self) -> Dataset:
         """The whole split in memory, in the order of its files."""
@@ -127,7 +145,7 @@ def _describe(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
                 file.seek(max(file.tell(), path.stat().st_size - 2**16))
                 hashed.update(file.read())
     made: dict[str, Any] = {"content": hashed.hexdigest()[:16]}
-    return made | {key: metadata[key] for key in ("filter", "fit") if key in metadata}
+    return made | {key: metadata[key] for key in ("filter", "fit", "sound") if key in metadata}
 
 
 def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
@@ -286,14 +304,9 @@ def _stacked(name, split, image_size, data_dir, path) -> toys.Stacked:
 
 
 def _unpaired(name, split, image_size, data_dir, path) -> unpaired.Unpaired:
-    names = name.split(",")
+    names = unpaired.names_of(name)
     if len(names) > 1 and path is not None:
         raise UserError(f"data.path: of which of {' and '.join(names)}? prepare them, and leave it")
-    if len(names) > 2 or (len(names) == 1 and names != ["folder"]):
-        raise UserError(
-            f"data.name: unpaired:{name}: name two sets, as in unpaired:mnist,fashion_mnist, or "
-            f"unpaired:folder, whose images lie in two folders"
-        )
     opened = [open_set(each, split, image_size, str(data_dir), str(path or "")) for each in names]
     for each, of_each in zip(names, opened, strict=True):
         if not isinstance(of_each, Prepared) or of_each.treatment.fit == "pair":

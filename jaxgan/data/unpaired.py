@@ -33,6 +33,11 @@ class Unpaired:
         return max(len(self.sources), len(self.targets))
 
     @property
+    def different(self) -> int:
+        """The first examples, in which no image comes twice."""
+        return min(len(self.sources), len(self.targets))
+
+    @property
     def source_channels(self) -> int:
         return self.source.shape[-1]
 
@@ -72,11 +77,27 @@ class Unpaired:
         return feed.cache_of(self, cache)
 
 
-def of_sets(source: Any, target: Any, target_name: str) -> Unpaired:
-    """From the images of one set to those of another. Raises UserError for other sizes."""
+def names_of(text: str) -> list[str]:
+    """The sets of unpaired:TEXT. Raises UserError for other numbers of them."""
+    names = text.split(",")
+    if len(names) > 2 or (len(names) == 1 and names != ["folder"]):
+        raise UserError(
+            f"data.name: unpaired:{text}: name two sets, as in unpaired:mnist,fashion_mnist, or "
+            f"unpaired:folder, whose images lie in two folders"
+        )
+    return names
+
+
+def check_sizes(source: Any, target: Any) -> None:
+    """Raises UserError where they differ."""
     if source.shape[:2] != target.shape[:2]:
         sizes = " and ".join(f"{each.shape[1]} x {each.shape[0]}" for each in (source, target))
         raise UserError(f"data.image_size: the two sets' images have {sizes} pixels; set it")
+
+
+def of_sets(source: Any, target: Any, target_name: str) -> Unpaired:
+    """From the images of one set to those of another. Raises UserError for other sizes."""
+    check_sizes(source, target)
     names = source.class_names if len(source.class_names) == len(target.class_names) else ()
     numbers = [np.arange(each.num_examples, dtype=np.int32) for each in (source, target)]
     return Unpaired(source, target, numbers[0], numbers[1], tuple(names), target_name)
@@ -90,7 +111,7 @@ def of_classes(opened: Any) -> Unpaired:
             f"data.path: it has {len(opened.class_names)} classes, and two are needed, a folder of "
             f"images to translate from and one, later in the alphabet, of those to translate into"
         )
-    _, labels = opened.read(np.arange(opened.num_examples))
+    labels = opened.labels()
     of_each = [np.flatnonzero(labels == number).astype(np.int32) for number in range(2)]
     for name, numbers in zip(opened.class_names, of_each, strict=True):
         if not len(numbers):

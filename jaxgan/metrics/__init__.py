@@ -256,7 +256,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "lpips": {"pairs": PAIRS, "network": "vgg16, version 0.1"},
     "ppl": {"space": "z", "epsilon": "to 0", "paths": "full", "at_most": of_runs.LARGEST_PATHS},
     "sliced_wasserstein": {"directions": 256},
-    "augmentation": {"updates": of_runs.UPDATES, "batch_size": classifier.BATCH},
+    "augmentation": {
+        "at_most": of_runs.LARGEST_TRAINING,
+        "updates": of_runs.UPDATES,
+        "batch_size": classifier.BATCH,
+    },
     "membership": {"chance": 0.5, "distance": "of pixels"},
     "completion": {"fills": f"of up to {of_runs.LARGEST_FILL:,} training images"},
     "completion_lpips": {"network": "vgg16, version 0.1, weighted by the hole in each layer"},

@@ -4,6 +4,9 @@
 the valid. `novel`: of the different valid ones the share that is not among those trained on.
 `length_distance`: half the sum of absolute differences of the lengths' shares, of valid samples and
 of those trained on; 0 where they are equal, 1 where they have none in common.
+
+There are 1,365 expressions, and 889 are among those trained on: of a perfect model 35 % of the
+different ones are new, if there are many, and no more than 1,365 are different among any number.
 """
 
 import numpy as np
@@ -17,6 +20,7 @@ def measures(sequences: Float[np.ndarray, "n l s"]) -> dict[str, float]:
     texts = grammar.to_texts(sequences)
     valid = [text for text in texts if grammar.is_valid(text)]
     known = grammar.training()
+    those = set(known)
     found = {"valid": len(valid) / len(texts)}
     if not valid:
         return {**found, **dict.fromkeys(("distinct", "novel", "length_distance"), np.nan)}
@@ -27,6 +31,6 @@ def measures(sequences: Float[np.ndarray, "n l s"]) -> dict[str, float]:
     return {
         **found,
         "distinct": len(set(valid)) / len(valid),
-        "novel": np.mean([text not in set(known) for text in set(valid)]),
+        "novel": np.mean([text not in those for text in set(valid)]),
         "length_distance": np.abs(shares[0] - shares[1]).sum() / 2,
     }

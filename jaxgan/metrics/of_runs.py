@@ -17,7 +17,8 @@ from jaxgan.typing import Array
 
 LARGEST_PATHS = 10_000  # for the perceptual path length
 LATENTS = 5_000  # of an image, for its importance-weighted bound (Burda et al. 2016)
-LARGEST_FILL = 10_000  # training images that a metric looks at themselves
+LARGEST_TRAINING = 60_000  # training images that a metric looks at themselves
+LARGEST_FILL = 10_000  # of them those that a hole may be filled from
 UPDATES = 2_000  # of a classifier, at least, whatever it is trained on
 ACTIVE = 0.01  # the variance over images of an active latent dimension's mean (the same)
 

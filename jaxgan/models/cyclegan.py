@@ -1,5 +1,5 @@
 """The networks of CycleGAN (Zhu et al., ICCV 2017, https://arxiv.org/abs/1703.10593, appendix 7.2),
-whose generator is that of Johnson et al. 2016.
+whose generator is after that of Johnson et al. 2016.
 
 In the paper's words c7s1-64, d128, d256, `blocks` times R256 (9 for 256 pixels, 6 for 128), u128,
 u64, c7s1-3 with `width` in place of 64: a 7 x 7 convolution, two of stride 2, residual blocks of

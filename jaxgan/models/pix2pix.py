@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
             x = Conv(features, 4, stride, padding=1, use_bias=use_bias)(x)
             x = normalise(self.norm, x, train) if layer else x
             x = nn.leaky_relu(x, 0.2)
-            if min(x.shape[1:3]) < 3:
+            if min(x.shape[1:3]) < 2:  # of which the last one leaves something
                 raise UserError(
                     f"model.discriminator.layers: after {layer + 1} of {self.layers + 2} "
                     f"convolutions nothing is left of the images; take fewer"

@@ -131,7 +131,7 @@ def plan(config: ConfigDict, topology: Topology, classes: int = 0) -> Figures:
 
 def _call(config: ConfigDict, dataset: Any, topology: Topology, devices: list[Any]) -> Call:
     """The call's parts. What it takes lies where the loop puts it."""
-    algorithm = build(config)
+    algorithm = build(config, begun=True)
     cache = config.data.cache
     if isinstance(dataset, Absent):
         images = dataset.num_examples * math.prod(dataset.shape)

@@ -1,0 +1,190 @@
+"""Sounds as images and back: transforms, files, a run that speaks."""
+
+import wave
+
+import numpy as np
+import pytest
+
+from jaxgan import config as configs
+from jaxgan import data, loop
+from jaxgan.cli.main import main
+from jaxgan.data import sounds
+from jaxgan.errors import UserError
+
+SIZE, RATE = 16, 2000
+LENGTH = SIZE * SIZE
+
+
+def tone(frequency, seconds=0.3, rate=RATE, silence=0.0):
+    time = np.arange(int(seconds * rate)) / rate
+    clip = np.sin(2 * np.pi * frequency * time) * np.exp(-3 * time)
+    return np.concatenate([np.zeros(int(silence * rate)), clip])
+
+
+def test_the_inverse_gives_back_the_clip():
+    clip = np.random.default_rng(0).normal(size=LENGTH)
+    spectra = sounds.transform(clip, SIZE)
+    assert spectra.shape == (SIZE + 1, SIZE)
+    again = sounds.inverse(spectra, SIZE)
+    # The first window alone sees the first samples, and its weight there is next to nothing.
+    np.testing.assert_allclose(again[2:], clip[2:], atol=1e-6)
+
+
+def test_a_tone_is_a_row():
+    for frequency in (250.0, 500.0, 750.0):  # each a whole number of times in a window
+        logs = sounds.log_magnitudes(tone(frequency)[:LENGTH], SIZE)
+        row = round(frequency * 2 * SIZE / RATE)
+        assert (logs[:, 2:-2].argmax(0) == row).all()
+
+
+def test_pixels_are_clipped_deviations_with_the_highest_frequency_on_top():
+    sound = {"mean": [1.0, 2.0], "deviation": [0.5, 2.0]}
+    logs = np.array([[1.0, 1.5, 2.5, 9.0], [2.0, -4.0, 0.0, -99.0]])
+    pixels = sounds.to_pixels(logs, sound)[..., 0]
+    expected = np.array([[0, -3, -1, -3], [0, 1, 3, 3]]) / 3  # of the second, then the first
+    np.testing.assert_array_equal(pixels, np.round((expected + 1) * 127.5))
+
+
+def test_a_sound_comes_back_out_of_its_image():
+    random = np.random.default_rng(0)
+    clips = [sounds.cut(tone(random.uniform(100, 900)), LENGTH) for _ in range(30)]
+    logs = np.stack([sounds.log_magnitudes(clip, SIZE) for clip in clips])
+    deviation = logs.std((0, 2)).tolist()
+    sound = {"rate": RATE, "mean": logs.mean((0, 2)).tolist(), "deviation": deviation}
+    for each in logs[:5]:
+        pixels = sounds.to_pixels(each, sound)
+        clip = sounds.to_clip(pixels, sound)
+        assert clip.shape == (LENGTH,) and np.isclose(np.abs(clip).max(), 0.95)
+        again = sounds.log_magnitudes(clip, SIZE)
+        loud = np.exp(each) > 0.1 * np.exp(each).max()
+        difference = (again - each)[loud]
+        assert np.std(difference) < 0.35  # but for a factor, of the peak
+        np.testing.assert_array_equal(clip, sounds.to_clip(pixels, sound))
+
+
+def test_clips_begin_where_they_are_loud():
+    clip = sounds.cut(0.01 * tone(300.0, silence=0.1), LENGTH)
+    assert len(clip) == LENGTH and np.abs(clip).max() == 1
+    np.testing.assert_allclose(clip, sounds.cut(tone(300.0), LENGTH), atol=1e-9)
+    short = sounds.cut(np.ones(10), LENGTH)
+    assert (short[:10] == 1).all() and not short[10:].any()
+    assert not sounds.cut(np.zeros(10), LENGTH).any()
+
+
+def write(path, samples, width=2, channels=1, rate=RATE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    top = 2 ** (8 * width - 1) - 1
+    whole = np.round(np.repeat(samples[:, None], channels, 1) * top).astype(np.int64)
+    whole += 128 if width == 1 else 0
+    content = whole.astype("<i8").view(np.uint8).reshape(len(samples), channels, 8)[..., :width]
+    with wave.open(str(path), "wb") as file:
+        file.setparams((channels, width, rate, len(samples), "NONE", ""))
+        file.writeframes(content.tobytes())
+
+
+@pytest.mark.parametrize("width, tolerance", [(1, 0.01), (2, 1e-4), (3, 1e-6), (4, 1e-8)])
+def test_files_of_any_width(width, tolerance, tmp_path):
+    clip = 0.9 * tone(300.0)
+    write(tmp_path / "a.wav", clip, width, channels=2)
+    found = sounds.read_wav(tmp_path / "a.wav", RATE)
+    np.testing.assert_allclose(
+        found / np.abs(found).max(), clip / np.abs(clip).max(), atol=tolerance
+    )
+
+
+def test_rates_are_converted(tmp_path):
+    write(tmp_path / "a.wav", 0.5 * tone(200.0, rate=6000), rate=6000)
+    found = sounds.read_wav(tmp_path / "a.wav", RATE)
+    expected = tone(200.0)
+    assert len(found) == len(expected)
+    inner = slice(40, -40)
+    correlation = np.corrcoef(found[inner], expected[inner])[0, 1]
+    assert correlation > 0.999
+
+
+def test_what_is_written_is_read(tmp_path):
+    clip = 0.95 * tone(300.0)
+    sounds.write_wav(tmp_path / "a.wav", clip, RATE)
+    found = sounds.read_wav(tmp_path / "a.wav", RATE) / 2**31
+    np.testing.assert_allclose(found, clip, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Low and high tones, in two folders."""
+    folder = tmp_path_factory.mktemp("sounds") / "clips"
+    random = np.random.default_rng(0)
+    for name, low in (("high", 600), ("low", 100)):
+        for n in range(40):
+            write(folder / name / f"{n}.wav", 0.5 * tone(random.uniform(low, low + 200)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(clips, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "set"
+    asked = ["prepare", "--source", str(clips), "--out", str(out)]
+    assert main([*asked, "--sound", str(RATE), "--image_size", str(SIZE)]) == 0
+    return out
+
+
+def test_a_set_of_sounds(prepared):
+    opened = data.open_set("folder", path=str(prepared))
+    assert (opened.shape, opened.num_examples) == ((SIZE, SIZE, 1), 72)
+    assert opened.class_names == ("high", "low") and opened.splits == ("train", "test")
+    assert data.open_set("folder", "test", path=str(prepared)).num_examples == 8
+    sound = opened.details["sound"]
+    assert sound["rate"] == RATE and len(sound["mean"]) == len(sound["deviation"]) == SIZE
+    images, labels = opened.read(np.arange(72))
+    values = images[..., 0] / 127.5 - 1
+    np.testing.assert_allclose(values.mean((0, 2)), 0, atol=0.06)
+    assert 0.2 < values.std() < 0.4  # a third, of deviation 1
+    upper = values[:, : SIZE // 2].mean((1, 2)) - values[:, SIZE // 2 :].mean((1, 2))
+    assert upper[labels == 0].min() > upper[labels == 1].max()
+
+
+def test_a_run_on_sounds_speaks(prepared, tmp_path, capsys):
+    flags = ["data.name=folder", f"data.path={prepared}", "model.name=dcgan"]
+    given = configs.tiny(configs.load("configs/cgan.py", flags))
+    given.evaluate_every, given.parallel.data = 0, 1
+    run, out = tmp_path / "run", tmp_path / "spoken"
+    assert loop.train(given, run) == 0
+    assert "mean" not in capsys.readouterr().out.splitlines()[1]  # the summary's line of the data
+    assert main(["sample", "--workdir", str(run), "--num", "3", "--out", str(out)]) == 0
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["00000_class0.wav", "00001_class1.wav", "00002_class0.wav"]
+    with wave.open(str(out / names[0])) as file:
+        assert (file.getframerate(), file.getnframes(), file.getnchannels()) == (RATE, LENGTH, 1)
+    assert main(["sample", "--workdir", str(run), "--num", "3", "--out", f"{out}.png"]) == 0
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--sound", "10", "--image_size", "16"], "--sound: 10 samples a second"),
+        (["--sound", "2000"], "--image_size: 0 is not within 16 to 512"),
+    ],
+)
+def test_mistakes_are_one_sentence(flags, message, clips, tmp_path, capsys):
+    out = tmp_path / "set"
+    assert main(["prepare", "--source", str(clips), "--out", str(out), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_files_that_are_none_are_told(clips, tmp_path):
+    bad = tmp_path / "bad"
+    for n in range(20):
+        write(bad / "a" / f"{n}.wav", tone(300.0))
+    (bad / "a" / "7.wav").write_bytes(b"RIFF, or not")
+    with pytest.raises(UserError, match=r"7\.wav: cannot be read as WAV"):
+        sounds.prepare(bad, tmp_path / "set", RATE, SIZE)
+    write(bad / "a" / "7.wav", np.zeros(0))
+    with pytest.raises(UserError, match=r"7\.wav: there are no samples"):
+        sounds.prepare(bad, tmp_path / "set", RATE, SIZE)
+    (bad / "a" / "7.wav").rename(bad / "7.wav")
+    with pytest.raises(UserError, match=r"some \.wav files lie in folders"):
+        sounds.prepare(bad, tmp_path / "set", RATE, SIZE)
+    with pytest.raises(UserError, match=r"0 files called \.wav"):
+        sounds.prepare(tmp_path / "none", tmp_path / "set", RATE, SIZE)
+    assert not (tmp_path / "set").exists()
