@@ -139,6 +139,14 @@ def test_each_network_goes_down_its_sum(distance):
     np.testing.assert_allclose(total, of_generator(state.generator.params), rtol=1e-4)
 
 
+def test_without_a_game_the_discriminator_stays_as_it_is():
+    algorithm = make(adversarial=0.0)
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    after, metrics = jax.jit(algorithm.step)(state, {"image": images()[None]})
+    jax.tree.map(np.testing.assert_array_equal, after.discriminator, state.discriminator)
+    assert "g_loss" not in metrics and "reconstruction" in metrics
+
+
 def test_what_is_there_stays_and_what_is_missing_is_not_seen():
     algorithm = make()
     state = jax.jit(algorithm.init)(jax.random.key(0))

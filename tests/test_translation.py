@@ -252,6 +252,22 @@ def test_pix2pix_goes_down_its_sums():
     close(shown[2], apply(algorithm.generator, after.ema.params, x))
 
 
+def test_pix2pix_by_l1_alone_leaves_the_discriminator():
+    algorithm = pix2pix.Pix2Pix(
+        generator=Draws(2),
+        discriminator=Judges(),
+        loss=LOSSES["nonsaturating"],
+        image_shape=(8, 8, 3),
+        source_channels=1,
+        gan=0.0,
+        **FIELDS,
+    )
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    after, metrics = jax.jit(algorithm.step)(state, {"image": random_images(1, 4, 8, 8, 3)})
+    jax.tree.map(np.testing.assert_array_equal, after.discriminator, state.discriminator)
+    assert set(metrics) >= {"l1", "g_gradient_norm"} and "d_loss" not in metrics
+
+
 def make_cyclegan(**changes):
     fields = {
         "generator": Draws(2),

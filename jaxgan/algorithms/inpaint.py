@@ -15,7 +15,7 @@ What the paper leaves open, or is done in another way:
 * The discriminator sees completed images whole, with the mask beside (Yu et al. 2019, SN-PatchGAN),
   not the hole alone; real images have the same masks beside them.
 * Each update draws its masks anew. Both players see the same minibatch in a step, with other masks.
-* Where `adversarial` is 0 there is no adversarial game, and the discriminator learns for nothing.
+* Where `adversarial` is 0 there is no adversarial game, and the discriminator stays as it is.
 * Pixels in the hole are 0, mid-grey, to the generator.
 """
 
@@ -74,7 +74,13 @@ class Inpaint:
 
     def step(self, state: Game, batch: Batch) -> tuple[Game, Metrics]:
         """One training step. `batch`: image float32 1 b h w c in [-1, 1]."""
-        return player.alternate(self, state, {"image": batch["image"][0]})
+        roles = ("discriminator", "generator") if self.plays else ("generator",)
+        return player.alternate(self, state, {"image": batch["image"][0]}, roles)
+
+    @property
+    def plays(self) -> bool:
+        """Whether there is an adversarial game."""
+        return callable(self.adversarial) or self.adversarial > 0
 
     def discriminator_loss(
         self, params: Params, stats: Stats, state: Game, part: Batch
@@ -94,18 +100,18 @@ class Inpaint:
         """Of its parameters, beside (stats afterwards, metrics)."""
         real, mask = part["image"], self.mask(part["key"], part["image"])
         fake, after = self._filled(params, stats, real, mask, train=True)
-        opponent = state.discriminator
-        judge = lambda images: self._judge(opponent.params, opponent.stats, images, mask)[0]  # noqa: E731
-        logits = judge(fake)
-        real_logits = judge(real) if self.loss.uses_real else logits
-        adversarial = jnp.mean(self.loss.generator(logits, real_logits))
         missing = jnp.maximum(jnp.sum(mask, (1, 2, 3)) * real.shape[-1], 1)
         of_images = jnp.sum(DISTANCES[self.distance](fake - real), (1, 2, 3))  # 0 outside the hole
         error = jnp.mean(of_images / missing)
-        of_error = schedules.at(self.reconstruction, state.step)
-        of_game = schedules.at(self.adversarial, state.step)
-        loss = of_error * error + of_game * adversarial
-        return loss, (after, {"reconstruction": error, "g_loss": adversarial})
+        loss, metrics = schedules.at(self.reconstruction, state.step) * error, {}
+        if self.plays:
+            opponent = state.discriminator
+            judge = lambda images: self._judge(opponent.params, opponent.stats, images, mask)[0]  # noqa: E731
+            logits = judge(fake)
+            real_logits = judge(real) if self.loss.uses_real else logits
+            metrics["g_loss"] = jnp.mean(self.loss.generator(logits, real_logits))
+            loss += schedules.at(self.adversarial, state.step) * metrics["g_loss"]
+        return loss, (after, {"reconstruction": error, **metrics})
 
     # ----------------------------------------------------------------------------------------------
     # Their parts
