@@ -257,7 +257,7 @@ def _of_privacy(
         "augment.target": config.augment.target > 0,
         "augment.policy=apa": config.augment.policy == "apa",
         "parallel.mode=replica": config.parallel.mode == "replica",
-        **{f"penalties.{name}": name in penalties for name in ("lecam", "dragan")},
+        **{f"penalties.{name}": name in penalties for name in ("lecam", "dragan", "zcr")},
     }
     others = [name for name, there in seen.items() if there]
     return [

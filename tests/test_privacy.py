@@ -1,5 +1,6 @@
 """Private updates of the discriminator, and what they are worth."""
 
+import dataclasses
 import math
 
 import jax
@@ -112,6 +113,22 @@ def test_data_without_end_are_told():
     given = configs.load("configs/ring.py", ["privacy.noise=1.0", "evaluate_every=0"])
     with pytest.raises(UserError, match=r"^privacy\.noise: ring is drawn without end"):
         assembly.build(experiment.prepare(given)[0])
+
+
+def test_fake_images_are_of_the_whole_minibatch():
+    """The generator normalises them by one another; one by itself would come out as nothing."""
+    given = configs.tiny(configs.load("configs/gan_mlp.py", ["privacy.noise=1e-3"]))
+    algorithm = assembly.build(experiment.prepare(given)[0])
+    assert algorithm.generator.norm == "batch"
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    real = jnp.float32(np.random.default_rng(0).uniform(-1, 1, (8, 28, 28, 1)))
+    open_ = dataclasses.replace(algorithm, private=None)
+    with_, without = (
+        jax.jit(each.update_discriminator)(state, {"image": real}, 0)[1]
+        for each in (algorithm, open_)
+    )
+    for name in ("fake_logit", "real_logit", "d_loss", "d_accuracy"):
+        np.testing.assert_allclose(with_[name], without[name], rtol=1e-4, atol=1e-6)
 
 
 def test_a_private_run(tmp_path, capsys):

@@ -164,6 +164,10 @@ class GAN:
         """Update `number` of the step's K; what it changes is the discriminator and the memory."""
         old = state.discriminator
         parts = self._parts({"z": self.latents(state, number), **minibatch}, state, number)
+        if self.private:  # whose examples are each by itself, which the generator's may not be
+            of, labels = state.generator, parts.get("label")
+            given = of.params, of.stats, parts["z"], labels, parts["key"]
+            parts["fake"] = self.generate(*given)[0]
         of_all = state.step * self.n_critic + number  # the update's number since the start
 
         def objective(params: Params, stats: Stats, part: Batch):
@@ -212,7 +216,7 @@ class GAN:
         real, labels, key = part["image"], part.get("label"), part["key"]
         old = state.generator
         generate = lambda z: self.generate(old.params, old.stats, z, labels, key)[0]  # noqa: E731
-        fake = generate(part["z"])
+        fake = part["fake"] if "fake" in part else generate(part["z"])
         metrics = {
             "real_diversity": diversity(real, labels),
             "fake_diversity": diversity(fake, labels),
