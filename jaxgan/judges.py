@@ -207,7 +207,9 @@ def _refuse(judge: Judge, asked: Asked) -> None:
             f"data's classifier; name it"
         )
     if len(reference.shape) < 3 and asked.features:
-        raise UserError(f"{asked.prefix}features: of images; points are their own; leave them out")
+        raise UserError(
+            f"{asked.prefix}features: points are their own, and sequences have none; leave them out"
+        )
     if asked.labelled and asked.latent and not reference.class_names:
         raise UserError(f"{asked.prefix}split: the run is of classes, and these images have none")
     samples = min(asked.samples or reference.count, reference.count)

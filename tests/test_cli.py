@@ -293,7 +293,7 @@ def test_places_that_are_no_place_for_images(run, tmp_path, capsys):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("mine")
     for name, reason in {
-        "a.jpg": "neither .png, .npy or .npz",
+        "a.jpg": "neither .png, .npy, .npz or .txt",
         "full": "exists already",
         "file": "exists already",
         "folder.png": "is a folder",

@@ -148,13 +148,14 @@ def test_load_resizes_with_antialiased_lanczos():
             "minst",
             "train",
             "data.name: there is no 'minst' (did you mean 'mnist'?); there are: cifar10, cifar100, "
-            "fashion_mnist, fashion_mnist_mini, folder, grid, mnist, ring, stacked_mnist, "
+            "fashion_mnist, fashion_mnist_mini, folder, grammar, grid, mnist, ring, stacked_mnist, "
             "swiss_roll",
         ),
         (
             "tdfs:celeb_a",
             "train",
-            "data.name: there is no 'tdfs' (did you mean 'tfds'?); there are: stacked, tfds",
+            "data.name: there is no 'tdfs' (did you mean 'tfds'?); there are: stacked, tfds, "
+            "unpaired",
         ),
         (
             "fashion_mnist_mini",
