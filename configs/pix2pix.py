@@ -10,6 +10,9 @@ in a picture:
         --config.data.name=folder --config.data.path=facades_256 \
         --config.model.generator.width=64 --config.model.discriminator.width=64 \
         --config.model.discriminator.layers=3 --config.batch_size=1
+
+Expected: two or three minutes on two CPU cores; what is made of test images' edges has a Fréchet
+distance of 16.0 ± 0.3, by L1 alone 23.8 ± 0.2 (three seeds, RESULTS.md).
 """
 
 from configs import default
