@@ -121,6 +121,7 @@ def _of_sections(config: ConfigDict, begun: bool) -> dict[str, Callable[[], Any]
     def weight(name: str) -> Callable[[], schedules.Scalar]:
         return lambda: scalar(config, config[WEIGHTS[name]][name])
 
+    features = functools.cache(lambda: _vgg16(config))
     return {
         "likelihood": lambda: _likelihood(config),
         "bound": lambda: config.vae.bound,
@@ -132,8 +133,8 @@ def _of_sections(config: ConfigDict, begun: bool) -> dict[str, Callable[[], Any]
         "source": lambda: _source(config),
         "source_channels": lambda: source_channels(config),
         "pool": lambda: config.translate.pool,
-        "picture": lambda: _picture(config, begun),
-        "features": lambda: functools.cache(lambda: _vgg16(config)),
+        "picture": lambda: _picture(config, begun, features),
+        "features": lambda: features,
         **{name: weight(name) for name in WEIGHTS},
     }
 
@@ -210,7 +211,7 @@ def _likelihood(config: ConfigDict) -> Likelihood:
     return lookup(LIKELIHOODS, config.vae.likelihood, "vae.likelihood")
 
 
-def _picture(config: ConfigDict, begun: bool) -> Callable[[], tuple]:
+def _picture(config: ConfigDict, begun: bool, features: Callable) -> Callable[[], tuple]:
     """What computes the Gram matrices of the style's picture. Raises UserError where that cannot be
     read."""
     size, path = config.style.size, config.style.image
@@ -225,7 +226,7 @@ def _picture(config: ConfigDict, begun: bool) -> Callable[[], tuple]:
     def read() -> tuple:
         with jax.ensure_compile_time_eval():  # whoever asks, in whatever program
             picture = to_float(pixels)[None]
-            return picture, stylize.style_of(_vgg16(config), picture)
+            return picture, stylize.style_of(features(), picture)
 
     return read
 

@@ -260,7 +260,12 @@ def _of_privacy(
         **{f"penalties.{name}": name in penalties for name in ("lecam", "dragan", "zcr")},
     }
     others = [name for name, there in seen.items() if there]
+    idle = [name for name in ("clip", "delta") if config.privacy[name] != EARLIER["privacy"][name]]
     return [
+        (
+            bool(idle) and not private,
+            f"privacy.{''.join(idle[:1])}: without privacy.noise nothing is private; set that, too",
+        ),
         (
             private and not config.derived.num_examples,
             f"privacy.noise: {config.data.name} is drawn without end, and nobody's",

@@ -79,8 +79,11 @@ def members(config: ConfigDict) -> list[seeds.Member]:
 
 def has_begun(workdir: Folder) -> bool:
     """Whether the run there got to a checkpoint."""
-    last = workdir / "checkpoints" / "last"
-    return last.is_dir() and any(path.name.isdecimal() for path in last.iterdir())
+    return _holds_steps(workdir / "checkpoints" / "last")
+
+
+def _holds_steps(folder: Folder) -> bool:
+    return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
 
 def algorithm_of(config: ConfigDict, begun: bool = False) -> Any:
@@ -301,7 +304,7 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[dict[str, list]]:
 def refuse_to_begin_again(mirror: folders.Mirror, checkpoint_every: int) -> None:
     """Raises UserError where step 0 would write over a run that got to a checkpoint, now gone."""
     folder, lines = mirror.home / "checkpoints", writer.read_metrics(mirror.folder)
-    if folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir()):
+    if _holds_steps(folder):
         raise UserError(
             f"--workdir: {folder} holds an earlier version's checkpoints, which have no checksums; "
             f"name another --workdir"

@@ -66,6 +66,11 @@ KINDS: dict[str, tuple[Callable, tuple[str, ...]]] = {  # with what they take be
 WARMUPS = ("warmup_steps", "warmup_kimg")
 
 
+def is_on(weight: Scalar) -> bool:
+    """Whether a weight is, or may become, more than 0."""
+    return callable(weight) or weight > 0
+
+
 def at(scalar: Scalar, step: Int[Array, ""]) -> Float[Array, ""] | float:
     """The scalar's value after `step` steps."""
     return scalar(step) if callable(scalar) else scalar

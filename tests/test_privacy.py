@@ -89,6 +89,7 @@ def settings(*overrides):
     "overrides, message",
     [
         (["loss=relativistic_paired"], r"^privacy\.noise: .*go with loss=relativistic_paired"),
+        (["privacy.noise=0.0", "privacy.clip=0.5"], r"^privacy\.clip: without privacy\.noise"),
         (["pack=2", "accumulate=2"], r"^privacy\.noise: .*go with accumulate, pack"),
         (["penalties.lecam=0.1"], r"^privacy\.noise: .*go with penalties\.lecam"),
         (

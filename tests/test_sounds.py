@@ -163,6 +163,8 @@ def test_a_run_on_sounds_speaks(prepared, tmp_path, capsys):
     [
         (["--sound", "10", "--image_size", "16"], "--sound: 10 samples a second"),
         (["--sound", "2000"], "--image_size: 0 is not within 16 to 512"),
+        (["--sound", "2000", "--fit", "pad"], "--fit: it is of pictures, and --sound makes"),
+        (["--sound", "2000", "--name", "mnist"], "--sound: mnist is of images"),
     ],
 )
 def test_mistakes_are_one_sentence(flags, message, clips, tmp_path, capsys):

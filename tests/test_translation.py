@@ -327,6 +327,15 @@ def test_cyclegan_goes_down_its_sums(identity):
     close(total, of_generators(old))
 
 
+def test_cyclegan_in_parts_steps_as_one():
+    whole, parts = make_cyclegan(pool=0), make_cyclegan(pool=0, accumulate=2)
+    state = jax.jit(whole.init)(jax.random.key(0))
+    batch = {"image": random_images(1, 4, 8, 8, 3)}
+    after = [jax.jit(each.step)(state, batch)[0] for each in (whole, parts)]
+    for role, player_ in player.players(after[0]).items():
+        jax.tree.map(close, player_.params, getattr(after[1], role).params)
+
+
 def test_both_averages_translate():
     algorithm = make_cyclegan()
     state = jax.jit(algorithm.init)(jax.random.key(0))

@@ -122,13 +122,14 @@ class CycleGAN:
         """One training step. `batch`: image float32 1 b h w c in [-1, 1]."""
         x, y = self.split(batch["image"][0])
         key = jax.random.fold_in(state.key, state.step)
-        generators, metrics = self.update_generators(state, x, y, jax.random.fold_in(key, 0))
+        of_generators = state, x, y, jax.random.fold_in(key, 0)
+        generators, metrics, made = self.update_generators(*of_generators)
 
         pools, discriminators = {}, {}
         for stream, (kind, role, real, fake) in enumerate(
             (
-                ("target", "discriminator", y, self._made(state, "generator", x, key)),
-                ("source", "source_discriminator", x, self._made(state, "inverse", y, key)),
+                ("target", "discriminator", y, made["target"]),
+                ("source", "source_discriminator", x, made["source"]),
             ),
             start=1,
         ):
@@ -156,10 +157,10 @@ class CycleGAN:
         x: Float[Array, "b h w s"],
         y: Float[Array, "b h w t"],
         key: Key[Array, ""],
-    ) -> tuple[dict[str, Player], Metrics]:
-        """Both after an update through the state's discriminators."""
+    ) -> tuple[dict[str, Player], Metrics, dict[str, Array]]:
+        """Both after an update through the state's discriminators, and what the old ones made."""
         old = {role: getattr(state, role) for role in ("generator", "inverse")}
-        gradients, stats, metrics = player.gradients(
+        gradients, stats, metrics, made = player.gradients(
             lambda params, stats, part: self.generators_loss(params, stats, state, part),
             {role: each.params for role, each in old.items()},
             {role: each.stats for role, each in old.items()},
@@ -173,12 +174,13 @@ class CycleGAN:
         }
         for role in old:
             metrics |= player.gradient_norms(role, gradients[role])
-        return new, metrics
+        return new, metrics, made
 
     def generators_loss(
         self, params: Params, stats: Stats, state: CycleState, part: Batch
-    ) -> tuple[Float[Array, ""], tuple[Stats, Metrics]]:
-        """Of both generators' parameters, by their roles, beside (stats afterwards, metrics)."""
+    ) -> tuple[Float[Array, ""], tuple[Stats, Metrics, dict[str, Array]]]:
+        """Of both generators' parameters, by their roles, beside (stats afterwards, metrics, images
+        made of the part)."""
         x, y, key = part["source"], part["target"], part["key"]
         after = dict(stats)
 
@@ -197,18 +199,18 @@ class CycleGAN:
         cycle = distance(again_x, x) + distance(again_y, y)
         loss = judged + judged_back + schedules.at(self.cycle, state.step) * cycle
         metrics = {"g_loss": judged, "g_loss_back": judged_back, "cycle": cycle}
-        if callable(self.identity) or self.identity > 0:
+        if schedules.is_on(self.identity):
             metrics["identity"] = distance(made("generator", y), y)
             metrics["identity"] += distance(made("inverse", x), x)
             loss += schedules.at(self.identity, state.step) * metrics["identity"]
-        return loss, (after, metrics)
+        return loss, (after, metrics, {"target": fake_y, "source": fake_x})
 
     def _adversarial(
         self, role: str, state: CycleState, fake: Array, real: Array, key: Key[Array, ""]
     ) -> Float[Array, ""]:
-        logits = self._made(state, role, fake, key)
-        real_logits = self._made(state, role, real, key) if self.loss.uses_real else logits
-        return jnp.mean(self.loss.generator(logits, real_logits))
+        of, network = getattr(state, role), getattr(self, role)
+        judge = lambda images: self._apply(network, of.params, of.stats, images, key)[0]  # noqa: E731
+        return player.fooled(self.loss, judge, fake, real)
 
     def loss_of(self, role: str) -> Callable:
         """What a discriminator minimises, see player.updated. `part`: real, fake."""
@@ -238,11 +240,6 @@ class CycleGAN:
         return player.apply(
             network, params, stats, images, None, train=True, dtype=self.dtype, key=key
         )
-
-    def _made(self, state: CycleState, role: str, images: Array, key: Key[Array, ""]) -> Array:
-        """The output of the state's network."""
-        of = getattr(state, role)
-        return self._apply(getattr(self, role), of.params, of.stats, images, key)[0]
 
     # ----------------------------------------------------------------------------------------------
     # Images, by the averages

@@ -74,13 +74,12 @@ class Inpaint:
 
     def step(self, state: Game, batch: Batch) -> tuple[Game, Metrics]:
         """One training step. `batch`: image float32 1 b h w c in [-1, 1]."""
-        roles = ("discriminator", "generator") if self.plays else ("generator",)
-        return player.alternate(self, state, {"image": batch["image"][0]}, roles)
+        return player.alternate(self, state, {"image": batch["image"][0]})
 
     @property
     def plays(self) -> bool:
         """Whether there is an adversarial game."""
-        return callable(self.adversarial) or self.adversarial > 0
+        return schedules.is_on(self.adversarial)
 
     def discriminator_loss(
         self, params: Params, stats: Stats, state: Game, part: Batch
@@ -107,9 +106,7 @@ class Inpaint:
         if self.plays:
             opponent = state.discriminator
             judge = lambda images: self._judge(opponent.params, opponent.stats, images, mask)[0]  # noqa: E731
-            logits = judge(fake)
-            real_logits = judge(real) if self.loss.uses_real else logits
-            metrics["g_loss"] = jnp.mean(self.loss.generator(logits, real_logits))
+            metrics["g_loss"] = player.fooled(self.loss, judge, fake, real)
             loss += schedules.at(self.adversarial, state.step) * metrics["g_loss"]
         return loss, (after, {"reconstruction": error, **metrics})
 

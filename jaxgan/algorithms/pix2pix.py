@@ -63,13 +63,12 @@ class Pix2Pix:
 
     def step(self, state: Game, batch: Batch) -> tuple[Game, Metrics]:
         """One training step. `batch`: image float32 1 b h w c in [-1, 1]."""
-        roles = ("discriminator", "generator") if self.plays else ("generator",)
-        return player.alternate(self, state, {"image": batch["image"][0]}, roles)
+        return player.alternate(self, state, {"image": batch["image"][0]})
 
     @property
     def plays(self) -> bool:
         """Whether there is an adversarial game."""
-        return callable(self.gan) or self.gan > 0
+        return schedules.is_on(self.gan)
 
     def discriminator_loss(
         self, params: Params, stats: Stats, state: Game, part: Batch
@@ -95,9 +94,7 @@ class Pix2Pix:
             judge = lambda image: self._judge(  # noqa: E731
                 opponent.params, opponent.stats, x, image, part["key"]
             )[0]
-            logits = judge(fake)
-            real_logits = judge(y) if self.loss.uses_real else logits
-            metrics["g_loss"] = jnp.mean(self.loss.generator(logits, real_logits))
+            metrics["g_loss"] = player.fooled(self.loss, judge, fake, y)
             loss += schedules.at(self.gan, state.step) * metrics["g_loss"]
         return loss, (after, metrics)
 

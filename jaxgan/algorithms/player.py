@@ -129,29 +129,32 @@ def parts(minibatch: Batch, key: Array, count: int, pack: int = 1) -> Batch:
 
 def gradients(
     objective: Callable, params: Params, stats: Stats, parts: PyTree, count: int
-) -> tuple[Params, Stats, Any]:
+) -> tuple[Any, ...]:
     """The gradient of the mean loss over `count` parts of a minibatch, one part after another.
 
     `objective(params, stats, part)` gives (loss, (stats, metrics)); `parts` has them along its
     first axis, or is the only one where `count` is 1. Stats go from part to part; metrics are
-    means. All are averaged over replicas, if there are any.
+    means. All are averaged over replicas, if there are any. What an objective gives behind the
+    metrics is of its part's examples, and comes back of all, part by part.
     """
     of_part = jax.grad(objective, has_aux=True)
     params = parallel.gathered(params)
     if count == 1:
-        gradient, (stats, metrics) = of_part(params, stats, parts)
-        return parallel.mean_over_replicas((parallel.scattered(gradient), stats, metrics))
+        gradient, (stats, metrics, *made) = of_part(params, stats, parts)
+        found = parallel.scattered(gradient), stats, metrics
+        return (*parallel.mean_over_replicas(found), *made)
 
     def add(carry, part):
         total, stats = carry
-        gradient, (stats, metrics) = of_part(params, stats, part)
-        return (optax.tree.add(total, gradient), stats), metrics
+        gradient, (stats, *found) = of_part(params, stats, part)
+        return (optax.tree.add(total, gradient), stats), found
 
     start = optax.tree.zeros_like(params), stats
-    (total, stats), metrics = jax.lax.scan(add, start, parts)
+    (total, stats), (metrics, *made) = jax.lax.scan(add, start, parts)
     mean = jax.tree.map(lambda x: jnp.mean(x, 0), metrics)
     gradient = parallel.scattered(optax.tree.scale(1 / count, total))
-    return parallel.mean_over_replicas((gradient, stats, mean))
+    made = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), made)
+    return (*parallel.mean_over_replicas((gradient, stats, mean)), *made)
 
 
 def updated(
@@ -187,6 +190,12 @@ def judged(
     }
 
 
+def fooled(loss: Loss, judge: Callable[[Array], Array], fake: Array, real: Array) -> Any:
+    """The generator's adversarial loss of fake images, with `judge` from images to logits."""
+    logits = judge(fake)
+    return jnp.mean(loss.generator(logits, judge(real) if loss.uses_real else logits))
+
+
 def begin(algorithm: Any, key: Array, of_generator: Array, of_discriminator: Array) -> Game:
     """The game at the start, of two networks that take images like these, and no labels."""
     g_key, d_key, state_key = (jax.random.fold_in(key, n) for n in range(3))
@@ -200,16 +209,12 @@ def begin(algorithm: Any, key: Array, of_generator: Array, of_discriminator: Arr
     return Game(at_start, state_key, generator, discriminator, copied(generator))
 
 
-def alternate(
-    algorithm: Any,
-    state: Game,
-    minibatch: Batch,
-    roles: tuple[str, ...] = ("discriminator", "generator"),
-) -> tuple[Game, Metrics]:
+def alternate(algorithm: Any, state: Game, minibatch: Batch) -> tuple[Game, Metrics]:
     """The game after an update of the discriminator, then one of the generator through it, both by
-    one minibatch; by the algorithm's `discriminator_loss` and `generator_loss`. Or of one of
-    them, where `roles` names one."""
+    one minibatch; by the algorithm's `discriminator_loss` and `generator_loss`. Of the generator
+    alone where the algorithm's `plays` says that there is no game."""
     key = jax.random.fold_in(state.key, state.step)
+    roles = ("discriminator", "generator") if algorithm.plays else ("generator",)
     metrics: Metrics = {}
     for stream, role in enumerate(roles):
         of_role = jax.random.fold_in(key, stream), getattr(algorithm, f"{role}_loss")

@@ -95,13 +95,11 @@ class Style:
     @property
     def plays(self) -> bool:
         """Whether there is an adversarial game."""
-        return callable(self.patches) or self.patches > 0
+        return schedules.is_on(self.patches)
 
     def step(self, state: StyleState, batch: Batch) -> tuple[Game, Metrics]:
         """One training step. `batch`: image float32 1 b h w 3 in [-1, 1]."""
-        minibatch = {"image": batch["image"][0]}
-        roles = ("discriminator", "generator") if self.plays else ("generator",)
-        return player.alternate(self, state, minibatch, roles)
+        return player.alternate(self, state, {"image": batch["image"][0]})
 
     def discriminator_loss(
         self, params: Params, stats: Stats, state: StyleState, part: Batch
@@ -128,9 +126,8 @@ class Style:
         if self.plays:
             opponent = state.discriminator
             judge = lambda x: self._judge(opponent.params, opponent.stats, x, part["key"])[0]  # noqa: E731
-            logits = judge(drawn)
-            real_logits = judge(self.pieces(state, part)) if self.loss.uses_real else logits
-            metrics["g_loss"] = jnp.mean(self.loss.generator(logits, real_logits))
+            real = self.pieces(state, part)
+            metrics["g_loss"] = player.fooled(self.loss, judge, drawn, real)
             loss += schedules.at(self.patches, state.step) * metrics["g_loss"]
         return loss, (after, metrics)
 

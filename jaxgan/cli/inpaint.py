@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_png(arguments.out)
+
     import jax
     import numpy as np
 
@@ -35,7 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxgan.models.gated import HALVINGS
 
     mask = data.read_picture("--mask", arguments.mask, 1)
-
     workdir = folder_at(arguments.workdir)
     config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
     if not hasattr(algorithm, "fill"):

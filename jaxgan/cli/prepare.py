@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.image_size <= 4096:
         raise UserError(f"--image_size: {arguments.image_size} is not within 0 to 4,096")
     if arguments.name != "folder":
-        for option, default, _ in PICTURES:
-            if getattr(arguments, option) != default:
-                raise UserError(f"--{option}: {arguments.name} is kept as published; leave it out")
+        _refuse_options(arguments, f"{arguments.name} is kept as published")
+        if arguments.sound:
+            raise UserError(f"--sound: {arguments.name} is of images; leave it out")
         path, out = (str(value or "") for value in (arguments.source, arguments.out))
         opened = data.open_set(arguments.name, "train", arguments.image_size, out, path)
         if not isinstance(opened, data.Prepared):
@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists():
         raise UserError(f"--out: {arguments.out} exists; name a folder that does not")
     if arguments.sound:
+        _refuse_options(arguments, "it is of pictures, and --sound makes spectrograms")
         return _sounds(arguments)
     options = prepare.Options(
         image_size=arguments.image_size,
@@ -90,6 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
     more = " --config.translate.source=" if made["fit"] == "pair" else ""
     print(_command(config, arguments.out) + more)
     return 0
+
+
+def _refuse_options(arguments: argparse.Namespace, reason: str) -> None:
+    for option, default, _ in PICTURES:
+        if getattr(arguments, option) != default:
+            raise UserError(f"--{option}: {reason}; leave it out")
 
 
 def _sounds(arguments: argparse.Namespace) -> int:

@@ -183,6 +183,7 @@ def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:
             label = f"_class{labels[i]}" if conditional else ""
             if sound:
                 clip = sounds.to_clip(image, sound)
-                sounds.write_wav(out / f"{i:0{digits}d}{label}.wav", clip, sound["rate"])
+                with writer.whole_file(out / f"{i:0{digits}d}{label}.wav") as partial:
+                    sounds.write_wav(partial, clip, sound["rate"])
             else:
                 writer.write_png(out / f"{i:0{digits}d}{label}.png", image)

@@ -14,7 +14,6 @@ algorithm of Griffin and Lim (1984), with the paper's 16 iterations.
 import hashlib
 import os
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def _hann(size: int) -> np.ndarray:
 
 
 def log_magnitudes(clip: Clip, size: int) -> Magnitudes:
-    return np.log(np.abs(transform(clip, size)[:size]) + FLOOR)
+    return np.log(np.abs(transform(clip, size)[:size]) + FLOOR).astype(np.float32)
 
 
 def to_pixels(logs: Magnitudes, sound: dict[str, Any]) -> UInt8[np.ndarray, "n _ 1"]:
@@ -159,9 +158,10 @@ def prepare(path: Path, target: Path, rate: int, size: int) -> dict[str, Any]:
         "mean": training.mean((0, 2)).tolist(),
         "deviation": np.maximum(training.std((0, 2)), FLOOR).tolist(),
     }
+    examples = [Example(to_pixels(logs, sound), label) for logs, label in found]
     digest = hashlib.sha256(repr((rate, size, names)).encode())
-    for logs, label in found:
-        digest.update(to_pixels(logs, sound).tobytes() + bytes([(label or 0) % 256]))
+    for image, label in examples:
+        digest.update(image.tobytes() + bytes([(label or 0) % 256]))
     counts = {"train": len(found) - held_out, "test": held_out}
     metadata = {
         "source": path.name,
@@ -172,16 +172,12 @@ def prepare(path: Path, target: Path, rate: int, size: int) -> dict[str, Any]:
         "clips": counts,
     }
 
-    def examples(part: list[tuple[Magnitudes, int | None]]) -> Iterator[Example]:
-        for logs, label in part:
-            yield Example(to_pixels(logs, sound), label)
-
     def make(folder: Path) -> None:
         write_set(
             folder,
             metadata,
             name="sounds",
-            splits={"train": examples(found[held_out:]), "test": examples(found[:held_out])},
+            splits={"train": examples[held_out:], "test": examples[:held_out]},
             shape=(size, size, 1),
             class_names=names,
             description=f"Spectrograms made by jaxgan of {path.name}",

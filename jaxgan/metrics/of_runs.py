@@ -17,8 +17,7 @@ from jaxgan.typing import Array
 
 LARGEST_PATHS = 10_000  # for the perceptual path length
 LATENTS = 5_000  # of an image, for its importance-weighted bound (Burda et al. 2016)
-LARGEST_TRAINING = 60_000  # training images that a metric looks at themselves
-LARGEST_FILL = 10_000  # of them those that a hole may be filled from
+LARGEST_TRAINING = 10_000  # training images that a metric looks at themselves
 UPDATES = 2_000  # of a classifier, at least, whatever it is trained on
 ACTIVE = 0.01  # the variance over images of an active latent dimension's mean (the same)
 
@@ -99,8 +98,7 @@ def importance_bound(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
 
 
 def hole_completion(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
-    training = scene.training_images[:LARGEST_FILL]
-    of_run = scene.complete, scene.key, real.images, training
+    of_run = scene.complete, scene.key, real.images, scene.training_images
     return completion.of_holes(completion.measures, *of_run)
 
 
@@ -109,8 +107,8 @@ def completion_lpips(real: Seen, fake: Seen, scene: Scene) -> dict[str, Any]:
         a, b = lpips.to_rgb(images), lpips.to_rgb(filled)
         return {"lpips": lpips.lpips_within(scene.perceptual, a, b, mask)}
 
-    training = scene.training_images[:LARGEST_FILL]
-    return completion.of_holes(measures, scene.complete, scene.key, real.images, training)
+    of_run = scene.complete, scene.key, real.images, scene.training_images
+    return completion.of_holes(measures, *of_run)
 
 
 def _bounds(real: Seen, scene: Scene, samples: int, size: int) -> dict[str, np.ndarray]:
