@@ -13,7 +13,7 @@ from jaxgan.cli.main import main
 from jaxgan.errors import UserError
 from jaxgan.losses import LOSSES
 from tests.test_stylize import random_network
-from tests.test_translation import Draws, Judges, close, down
+from tests.test_translation import Draws, Judges, assert_close, down
 
 
 def images(*shape, seed=0):
@@ -81,13 +81,13 @@ def test_each_network_goes_down_its_sum(patches):
         return jnp.mean(on_real + jax.nn.softplus(apply(algorithm.discriminator, of, y)))
 
     expected = down(of_generator, state.generator.params)
-    jax.tree.map(close, after.generator.params, expected)
+    jax.tree.map(assert_close, after.generator.params, expected)
     old = state.discriminator.params
     expected = down(of_discriminator, old) if patches else old
-    jax.tree.map(close, after.discriminator.params, expected)
+    jax.tree.map(assert_close, after.discriminator.params, expected)
     total = 2.0 * metrics["content"] + 3.0 * metrics["style"] + 0.5 * metrics["variation"]
     total += 0.7 * metrics["g_loss"] if patches else 0.0
-    close(total, of_generator(state.generator.params))
+    assert_close(total, of_generator(state.generator.params))
     jax.tree.map(np.testing.assert_array_equal, after.grams, state.grams)
 
 

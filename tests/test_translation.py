@@ -201,7 +201,7 @@ class Judges(nn.Module):
         return nn.Dense(1)(nn.softplus(nn.Dense(2)(x))).reshape(-1)
 
 
-close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)  # noqa: E731
+assert_close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)  # noqa: E731
 
 
 def down(objective, params):
@@ -242,14 +242,14 @@ def test_pix2pix_goes_down_its_sums():
 
     for role, objective in (("discriminator", of_discriminator), ("generator", of_generator)):
         expected = down(objective, getattr(state, role).params)
-        jax.tree.map(close, getattr(after, role).params, expected)
-    close(metrics["d_loss"], of_discriminator(state.discriminator.params))
+        jax.tree.map(assert_close, getattr(after, role).params, expected)
+    assert_close(metrics["d_loss"], of_discriminator(state.discriminator.params))
     total = 0.7 * metrics["g_loss"] + 5.0 * metrics["l1"]
-    close(total, of_generator(state.generator.params))
+    assert_close(total, of_generator(state.generator.params))
     shown = algorithm.show(after, jax.random.key(0), images, jnp.zeros(4, jnp.int32))
     np.testing.assert_array_equal(shown[0], y)
     np.testing.assert_array_equal(shown[1], x)
-    close(shown[2], apply(algorithm.generator, after.ema.params, x))
+    assert_close(shown[2], apply(algorithm.generator, after.ema.params, x))
 
 
 def test_pix2pix_by_l1_alone_leaves_the_discriminator():
@@ -309,7 +309,7 @@ def test_cyclegan_goes_down_its_sums(identity):
     old = {name: getattr(state, name).params for name in names}
     expected = down(of_generators, old)
     for name in names:
-        jax.tree.map(close, getattr(after, name).params, expected[name])
+        jax.tree.map(assert_close, getattr(after, name).params, expected[name])
     made = {
         "discriminator": (y, apply(algorithm.generator, old["generator"], x)),
         "source_discriminator": (x, apply(algorithm.inverse, old["inverse"], y)),
@@ -321,10 +321,10 @@ def test_cyclegan_goes_down_its_sums(identity):
             return jnp.mean(0.5 * (judge(real) - 1) ** 2 + 0.5 * judge(fake) ** 2)
 
         expected = down(of_discriminator, getattr(state, role).params)
-        jax.tree.map(close, getattr(after, role).params, expected)
+        jax.tree.map(assert_close, getattr(after, role).params, expected)
     total = metrics["g_loss"] + metrics["g_loss_back"] + 3.0 * metrics["cycle"]
     total += identity * metrics.get("identity", 0.0)
-    close(total, of_generators(old))
+    assert_close(total, of_generators(old))
 
 
 def test_cyclegan_in_parts_steps_as_one():
@@ -333,7 +333,7 @@ def test_cyclegan_in_parts_steps_as_one():
     batch = {"image": random_images(1, 4, 8, 8, 3)}
     after = [jax.jit(each.step)(state, batch)[0] for each in (whole, parts)]
     for role, player_ in player.players(after[0]).items():
-        jax.tree.map(close, player_.params, getattr(after[1], role).params)
+        jax.tree.map(assert_close, player_.params, getattr(after[1], role).params)
 
 
 def test_both_averages_translate():
@@ -343,8 +343,8 @@ def test_both_averages_translate():
     after, _ = jax.jit(algorithm.step)(state, {"image": images[None]})
     source, again, made = algorithm.show(after, jax.random.key(0), images, jnp.zeros(4, jnp.int32))
     np.testing.assert_array_equal(source, images[..., :1])
-    close(made, apply(algorithm.generator, after.generator.params, source))
-    close(again, apply(algorithm.inverse, after.inverse.params, made))
+    assert_close(made, apply(algorithm.generator, after.generator.params, source))
+    assert_close(again, apply(algorithm.inverse, after.inverse.params, made))
 
 
 def test_the_pool_is_a_history():
