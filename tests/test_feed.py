@@ -427,14 +427,14 @@ def test_a_run_goes_on_with_another_cache(on_the_device, tmp_path, capsys):
 # What goes wrong
 
 
-def damaged(after):
-    """Examples of which reading fails from call `after` on."""
-    source, calls = in_memory(), itertools.count()
+def damaged(record):
+    """Examples of which this one cannot be read."""
+    source = in_memory()
     read = source.read
 
     def fail(chosen):
-        if next(calls) >= after:
-            raise UserError("set: damaged: record 7")
+        if record in chosen:
+            raise UserError(f"set: damaged: record {record}")
         return read(chosen)
 
     source.read = fail
@@ -456,14 +456,15 @@ def assert_ends(before):
 
 def test_a_damaged_record_reaches_the_loop_as_its_sentence():
     before = threads()
-    feed = make_feed("none", source=damaged(after=4), workers=2)
+    record = data.indices(SEED, 4 * K * B, K * B, SIZE)[-1]  # of step 4, in the first epoch
+    feed = make_feed("none", source=damaged(record), workers=2)
     seen = []
     with pytest.raises(UserError) as error:
         for (step, _), inputs in data.ahead(feed.inputs, ((step, 2) for step in range(0, 40, 2))):
             seen.append(step)
             labels = expected(step, step + 2)["label"]
             np.testing.assert_array_equal(inputs["label"], labels)
-    assert str(error.value) == "set: damaged: record 7"
+    assert str(error.value) == f"set: damaged: record {record}"
     assert seen == [0, 2]  # all that came before it
     del feed, error
     assert_ends(before)
@@ -472,7 +473,7 @@ def test_a_damaged_record_reaches_the_loop_as_its_sentence():
 @pytest.mark.parametrize("cache", ["device", "host"])
 def test_a_damaged_record_of_a_set_in_memory_is_known_at_once(cache):
     with pytest.raises(UserError, match=r"^set: damaged: record 7$"):
-        make_feed(cache, source=damaged(after=0))
+        make_feed(cache, source=damaged(7))
 
 
 def test_after_a_failure_no_minibatch_takes_the_place_of_another():
