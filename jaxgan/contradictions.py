@@ -77,7 +77,7 @@ def _of_algorithm(
 ) -> list[tuple[bool, str]]:
     derived, name = config.derived, config.data.name
     conditioning = getattr(discriminator, "conditioning", "")
-    points = len(derived.image_shape) == 1
+    points = len(derived.image_shape) == 1  # or sounds
     starts_from_images = bool(set(FROM_IMAGES) & set(taken))
     return [
         (
@@ -87,12 +87,16 @@ def _of_algorithm(
         ),
         (
             starts_from_images and points,
-            f"data.name: {name} is of points, and {config.algorithm} starts from images",
+            f"data.name: {name} is of points or sounds, and {config.algorithm} starts from images",
         ),
         (
             starts_from_images and not derived.num_examples,
             f"data.name: {name} is drawn without end, and the algorithm {config.algorithm} shows "
             f"what it makes of a set's first images",
+        ),
+        (
+            config.data.flip and len(derived.image_shape) != 3,
+            f"data.flip: it mirrors images, and {name} is of none; set it to False",
         ),
         (
             "likelihood" in taken and points and config.vae.likelihood != "gaussian",

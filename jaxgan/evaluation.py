@@ -65,6 +65,8 @@ class Examples:
     shares: np.ndarray | None = None  # of the classes, where they are known exactly
     # As `read`, of the whole example, where that is a pair of images, and `read` reads the second.
     whole: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]] | None = None
+    # Of sounds, whose spectrograms are read: those of samples as the generator makes them.
+    pictures: Callable[[Array], Array] | None = None
 
     def first(self, count: int) -> "Examples":
         """No more than `count` of them."""
@@ -249,6 +251,8 @@ class Trial:
             cycle, labels = self.real.labels, np.resize(self.real.labels, count)
         if hasattr(sampler.algorithm, "sample"):
             drawn = sampler.draw(state, cycle, count, seed)
+            if self.judge.reference.pictures:
+                drawn = map(self.judge.reference.pictures, drawn)
         else:  # it starts from images: the real ones
             given = self.judge.reference.given().first(count)
             drawn = sampler.made(state, self._examiner.batches(given), seed)

@@ -100,7 +100,7 @@ def way(config: ConfigDict, algorithm: Any) -> str:
         return config.parallel.seeds
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
     params = jax.tree.leaves([each.params for each in player.players(state).values()])
-    convolves = any(x.ndim > 3 for x in params)
+    convolves = any(x.ndim > 2 for x in params)
     # On CPU one member's state should stay in the cache, where it does not matter how small it is.
     large = jax.default_backend() == "cpu" and sum(x.size for x in params) > SMALL
     return "map" if convolves or large else "vmap"

@@ -227,6 +227,8 @@ def _reason_against(name: str, judge: Judge, asked: Asked) -> str:
     reference, trained, needs = judge.reference, judge.training, METRICS[name].needs
     set_name = reference.identity["name"]
     kind = {1: "points", 2: "sequences"}.get(len(reference.shape), "images")
+    if reference.pictures and needs & (ABILITIES.keys() | {"generate"}):
+        return f"is of images that a network takes or makes, and {set_name} is of sounds"
     if (name in SEQUENCES) != (kind == "sequences"):
         return (
             f"is of {'sequences' if name in SEQUENCES else 'images'}, and {set_name} is of {kind}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -263,15 +264,17 @@ def make_drawing(
 def _drawing_of_one(
     config: ConfigDict, algorithm: Any, mesh: Mesh, dataset: Any
 ) -> Callable[[PyTree, int], UInt8[np.ndarray, "h w c"]]:
-    """(state, seed) -> images in a grid, one row a class if there are any; or points in a scatter
-    plot, over real ones."""
+    """(state, seed) -> images, or spectrograms of sounds, in a grid, one row a class if there are
+    any; or points in a scatter plot, over real ones."""
     key_of = lambda seed: jax.random.fold_in(jax.random.key(seed), 3)  # noqa: E731 init took 0 to 2
     classes = config.derived.num_classes
     if not hasattr(algorithm, "sample"):
         return _drawing_of_given(config, algorithm, mesh, dataset, key_of)
     like, whole = abstract_state(algorithm, mesh), parallel.replicated(mesh)
     key = key_of(config.seed)
-    if len(config.derived.image_shape) == 1:
+    sound = config.derived.data.to_dict().get("sound")
+    sounding = bool(sound) and len(config.derived.image_shape) == 1
+    if len(config.derived.image_shape) == 1 and not sounding:
         labels = jnp.arange(2500, dtype=jnp.int32) % max(classes, 1)
         real = np.asarray(dataset.draw(jax.random.fold_in(key, 0), 2500)[0])
         sample = lambda state, key: algorithm.sample(state, key, labels)  # noqa: E731
@@ -284,7 +287,8 @@ def _drawing_of_one(
         return lambda state, seed: writer.page(data.to_texts(drawn(state, key_of(seed))))
     rows, columns = min(classes, 20) or 8, 10 if classes else 8
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
-    sample = lambda state, key: data.to_uint8(algorithm.sample(state, key, labels))  # noqa: E731
+    view = functools.partial(data.spectrograms, sound=sound) if sounding else lambda images: images
+    sample = lambda state, key: data.to_uint8(view(algorithm.sample(state, key, labels)))  # noqa: E731
     images = jax.jit(sample, out_shardings=whole).lower(like, key).compile()
     return lambda state, seed: writer.grid(np.asarray(images(state, key_of(seed))), columns)
 

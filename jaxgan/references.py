@@ -4,6 +4,7 @@ What takes long and stays the same is kept in `<data.dir>/jaxgan_metrics`: class
 they were trained on.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def open_examples(section: Mapping[str, Any], split: str) -> Examples:
         identity = {"name": section["name"], "split": split or section["split"], **opened.details}
         names, read, count = opened.class_names, opened.read, opened.num_examples
         of_source = opened.details.get("source_channels", 0)
+        if len(opened.shape) == 1:
+            return _heard(Examples(count, count, opened.shape, names, read, identity, opened))
         if not of_source:
             return Examples(count, count, opened.shape, names, read, identity, opened)
         *sides, channels = opened.shape
@@ -59,6 +62,24 @@ def open_examples(section: Mapping[str, Any], split: str) -> Examples:
         count = getattr(opened, "different", count)
         return Examples(count, count, shape, names, targets, identity, opened, whole=read)
     return _drawn(section["name"], split or section["split"], opened)
+
+
+def _heard(sounds: Examples) -> Examples:
+    """The spectrograms of sounds."""
+    sound, at_once = sounds.identity["sound"], 512
+
+    @jax.jit
+    def pictures(waves: Array) -> Array:
+        return data.to_uint8(data.spectrograms(waves, sound))
+
+    def read(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        waves, labels = sounds.read(numbers)
+        starts = range(0, len(waves), at_once)
+        parts = [pictures(data.to_float(waves[first : first + at_once])) for first in starts]
+        return np.concatenate(parts), labels
+
+    side = len(sound["mean"])
+    return dataclasses.replace(sounds, shape=(side, side, 1), read=read, pictures=pictures)
 
 
 def _drawn(name: str, split: str, opened: Any) -> Examples:

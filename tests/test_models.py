@@ -139,7 +139,7 @@ def test_norms_conditionings_and_normalised_weights_go_together(
 @image_models
 def test_points_are_for_mlp(model):
     fields = {"widths": (8, 8)} if model == "r3gan" else {}
-    with pytest.raises(UserError, match=rf"^model\.name: {model} draws images.*take mlp"):
+    with pytest.raises(UserError, match=rf"^model\.name: {model} draws images.*mlp draws points"):
         start(MODELS[model].Generator((2,), **fields), jnp.zeros((2, z_dim)))
 
 

@@ -224,7 +224,7 @@ def test_biggans_modulation_by_hand():
 
 @pytest.mark.parametrize("model", [goodfellow, metz, biggan])
 def test_points_are_for_mlp(model):
-    with pytest.raises(UserError, match=r"^model\.name: .* draws images.*take mlp"):
+    with pytest.raises(UserError, match=r"^model\.name: .* draws images.*mlp draws points"):
         start(model.Generator((2,)), jnp.zeros((2, 6)))
 
 

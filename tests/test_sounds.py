@@ -2,6 +2,8 @@
 
 import wave
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -115,7 +117,7 @@ def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sounds") / "clips"
     random = np.random.default_rng(0)
     for name, low in (("high", 600), ("low", 100)):
-        for n in range(40):
+        for n in range(80):
             write(folder / name / f"{n}.wav", 0.5 * tone(random.uniform(low, low + 200)))
     return folder
 
@@ -130,12 +132,12 @@ def prepared(clips, tmp_path_factory):
 
 def test_a_set_of_sounds(prepared):
     opened = data.open_set("folder", path=str(prepared))
-    assert (opened.shape, opened.num_examples) == ((SIZE, SIZE, 1), 72)
+    assert (opened.shape, opened.num_examples) == ((SIZE, SIZE, 1), 144)
     assert opened.class_names == ("high", "low") and opened.splits == ("train", "test")
-    assert data.open_set("folder", "test", path=str(prepared)).num_examples == 8
+    assert data.open_set("folder", "test", path=str(prepared)).num_examples == 16
     sound = opened.details["sound"]
     assert sound["rate"] == RATE and len(sound["mean"]) == len(sound["deviation"]) == SIZE
-    images, labels = opened.read(np.arange(72))
+    images, labels = opened.read(np.arange(144))
     values = images[..., 0] / 127.5 - 1
     np.testing.assert_allclose(values.mean((0, 2)), 0, atol=0.06)
     assert 0.2 < values.std() < 0.4  # a third, of deviation 1
@@ -158,13 +160,118 @@ def test_a_run_on_sounds_speaks(prepared, tmp_path, capsys):
     assert main(["sample", "--workdir", str(run), "--num", "3", "--out", f"{out}.png"]) == 0
 
 
+# --------------------------------------------------------------------------------------------------
+# Sounds by their samples
+
+
+@pytest.fixture(scope="module")
+def waves(clips, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "waves"
+    asked = ["prepare", "--source", str(clips), "--out", str(out), "--waves"]
+    assert main([*asked, "--sound", str(RATE), "--image_size", str(SIZE)]) == 0
+    return out
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_set_of_waves_has_the_files_samples(split, clips, waves):
+    opened = data.open_set("folder", split, path=str(waves))
+    assert opened.shape == (LENGTH,) and opened.class_names == ("high", "low")
+    found, labels = opened.read(np.arange(opened.num_examples))
+    assert found.dtype == np.int16
+
+    def samples(file):
+        clip = sounds.cut(sounds.read_wav(file, RATE), LENGTH)
+        return np.round(np.float32(clip) * 32767).astype(np.int16).tobytes()
+
+    names = list(enumerate(opened.class_names))
+    of_files = {
+        (label, samples(file)) for label, name in names for file in (clips / name).iterdir()
+    }
+    assert {
+        (int(label), clip.tobytes()) for label, clip in zip(labels, found, strict=True)
+    } < of_files
+    floats = np.asarray(data.to_float(found))
+    assert floats.dtype == np.float32
+    np.testing.assert_allclose(floats, np.maximum(found / 32767, -1), rtol=1e-6)
+
+
+def test_waves_look_like_the_images_of_their_sounds(waves, prepared):
+    of_waves, of_images = (data.open_set("folder", path=str(each)) for each in (waves, prepared))
+    sound = of_waves.details["sound"]
+    assert sound.pop("samples") == LENGTH and sound == of_images.details["sound"]
+    found, _ = of_waves.read(np.arange(144))
+    seen = np.asarray(data.to_uint8(data.spectrograms(data.to_float(found), sound)))
+    assert seen.shape == (144, SIZE, SIZE, 1)
+    difference = np.abs(seen.astype(int) - of_images.read(np.arange(144))[0])
+    loud = of_images.read(np.arange(144))[0] > 100  # of silence 16 bits leave something else
+    assert difference[loud].mean() < 1
+
+
+@pytest.mark.parametrize("cache", ["device", "host", "none"])
+def test_each_way_delivers_waves(cache, waves):
+    opened = data.open_set("folder", path=str(waves))
+    feed = opened.feed(cache, flip=False, seed=0, minibatches=2, batch_size=4)
+    inputs = {name: jnp.asarray(each[0]) for name, each in feed.inputs(3, 1).items()}
+    batch = feed.minibatches(jax.tree.map(jnp.asarray, feed.resident), inputs)
+    chosen = data.indices(0, 3 * 8, 8, 144)
+    expected, labels = opened.read(chosen)
+    np.testing.assert_array_equal(batch["image"].reshape(8, -1), data.to_float(expected))
+    np.testing.assert_array_equal(batch["label"].reshape(8), labels)
+
+
+def test_wavegan_trains_is_judged_and_speaks(waves, tmp_path, capsys):
+    flags = [f"data.path={waves}", "conditional=True"]
+    given = configs.tiny(configs.load("configs/wavegan.py", flags))
+    given.evaluate_every, given.parallel.data = 0, 1
+    run, out = tmp_path / "run", tmp_path / "spoken"
+    assert loop.train(given, run) == 0
+    assert (run / "samples" / "00000004.png").is_file()
+    workdir = ["--workdir", str(run)]
+    assert main(["sample", *workdir, "--num", "3", "--out", str(out)]) == 0
+    assert main(["sample", *workdir, "--num", "3", "--out", f"{out}.npy"]) == 0
+    assert main(["sample", *workdir, "--num", "3", "--out", f"{out}.png"]) == 0
+    drawn = np.load(f"{out}.npy")
+    assert drawn.shape == (3, LENGTH) and drawn.dtype == np.float32
+    for n, name in enumerate(["00000_class0", "00001_class1", "00002_class0"]):
+        found = sounds.read_wav(out / f"{name}.wav", RATE) / 2**31
+        np.testing.assert_allclose(found, drawn[n], atol=1e-4)
+    capsys.readouterr()
+    asked = ["--metrics", "frechet,accuracy", "--samples", "64", "--split", "test"]
+    assert main(["evaluate", *workdir, *asked]) == 0, capsys.readouterr().err
+    assert "accuracy" in capsys.readouterr().out
+    assert main(["evaluate", *workdir, "--metrics", "membership"]) == 2
+    assert "is of images that a network takes or makes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["model.name=dcgan", "model.discriminator.norm=none"], "dcgan draws images"),
+        (["data.flip=True"], "data.flip: it mirrors images"),
+        (["data.image_size=8"], "data.image_size: .* is of sounds"),
+        (["data.name=unpaired:folder"], "unpaired:folder: folder is no set of single images"),
+        (["data.name=stacked:folder"], "stacked:folder: folder is no set of grey images"),
+        (["augment.policy=color", "augment.p=1"], "'color' changes images"),
+    ],
+)
+def test_what_takes_images_refuses_waves(flags, message, waves, tmp_path):
+    given = configs.tiny(configs.load("configs/wavegan.py", [f"data.path={waves}", *flags]))
+    with pytest.raises(UserError, match=message):
+        loop.train(given, tmp_path / "run")
+
+
+# --------------------------------------------------------------------------------------------------
+# What goes wrong
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
         (["--sound", "10", "--image_size", "16"], "--sound: 10 samples a second"),
         (["--sound", "2000"], "--image_size: 0 is not within 16 to 512"),
-        (["--sound", "2000", "--fit", "pad"], "--fit: it is of pictures, and --sound makes"),
-        (["--sound", "2000", "--name", "mnist"], "--sound: mnist is of images"),
+        (["--sound", "2000", "--fit", "pad"], "--fit: it is of pictures, and --sound reads"),
+        (["--sound", "2000", "--name", "mnist"], "--sound, --waves: mnist is of images"),
+        (["--waves"], "--waves: say with --sound how many samples a second"),
     ],
 )
 def test_mistakes_are_one_sentence(flags, message, clips, tmp_path, capsys):
@@ -180,13 +287,13 @@ def test_files_that_are_none_are_told(clips, tmp_path):
         write(bad / "a" / f"{n}.wav", tone(300.0))
     (bad / "a" / "7.wav").write_bytes(b"RIFF, or not")
     with pytest.raises(UserError, match=r"7\.wav: cannot be read as WAV"):
-        sounds.prepare(bad, tmp_path / "set", RATE, SIZE)
+        sounds.prepare(bad, tmp_path / "set", RATE, SIZE, waves=False)
     write(bad / "a" / "7.wav", np.zeros(0))
     with pytest.raises(UserError, match=r"7\.wav: there are no samples"):
-        sounds.prepare(bad, tmp_path / "set", RATE, SIZE)
+        sounds.prepare(bad, tmp_path / "set", RATE, SIZE, waves=False)
     (bad / "a" / "7.wav").rename(bad / "7.wav")
     with pytest.raises(UserError, match=r"some \.wav files lie in folders"):
-        sounds.prepare(bad, tmp_path / "set", RATE, SIZE)
+        sounds.prepare(bad, tmp_path / "set", RATE, SIZE, waves=False)
     with pytest.raises(UserError, match=r"0 files called \.wav"):
-        sounds.prepare(tmp_path / "none", tmp_path / "set", RATE, SIZE)
+        sounds.prepare(tmp_path / "none", tmp_path / "set", RATE, SIZE, waves=False)
     assert not (tmp_path / "set").exists()

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="samples a second: make spectrograms of .wav files, --image_size squared samples each",
     )
+    parser.add_argument(
+        "--waves", action="store_true", help="keep those samples, not spectrograms (models/wavegan)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--image_size: {arguments.image_size} is not within 0 to 4,096")
     if arguments.name != "folder":
         _refuse_options(arguments, f"{arguments.name} is kept as published")
-        if arguments.sound:
-            raise UserError(f"--sound: {arguments.name} is of images; leave it out")
+        if arguments.sound or arguments.waves:
+            raise UserError(f"--sound, --waves: {arguments.name} is of images; leave them out")
         path, out = (str(value or "") for value in (arguments.source, arguments.out))
         opened = data.open_set(arguments.name, "train", arguments.image_size, out, path)
         if not isinstance(opened, data.Prepared):
@@ -66,8 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists():
         raise UserError(f"--out: {arguments.out} exists; name a folder that does not")
     if arguments.sound:
-        _refuse_options(arguments, "it is of pictures, and --sound makes spectrograms")
+        _refuse_options(arguments, "it is of pictures, and --sound reads sounds")
         return _sounds(arguments)
+    if arguments.waves:
+        raise UserError("--waves: say with --sound how many samples a second there are to be")
     options = prepare.Options(
         image_size=arguments.image_size,
         channels=arguments.channels,
@@ -110,11 +115,14 @@ def _sounds(arguments: argparse.Namespace) -> int:
             f"4,096 samples"
         )
     size, rate = arguments.image_size, arguments.sound
-    made = sounds.prepare(arguments.source, arguments.out, rate, size)
+    made = sounds.prepare(arguments.source, arguments.out, rate, size, arguments.waves)
     counts = " and ".join(f"{count:,} {split}" for split, count in made["clips"].items())
     classes = f" of {len(made['classes'])} classes" if made["classes"] else ""
-    print(f"{counts} clips{classes}, {size * size / rate:.2f} seconds each, {size} x {size} pixels")
-    print(_command("cgan" if made["classes"] else "dcgan", arguments.out))
+    kept = f"{size * size:,} samples" if arguments.waves else f"{size} x {size} pixels"
+    print(f"{counts} clips{classes}, {size * size / rate:.2f} seconds each, {kept}")
+    config = "wavegan" if arguments.waves else "cgan" if made["classes"] else "dcgan"
+    more = f" --config.conditional={bool(made['classes'])}" if arguments.waves else ""
+    print(_command(config, arguments.out) + more)
     return 0
 
 

@@ -89,7 +89,7 @@ def given(arguments: argparse.Namespace, count: int, able: str):
         run = f"{workdir} is a run of the algorithm {config.algorithm}"
         raise UserError(f"--workdir: {run}, which {missing[able]}")
     if len(config.derived.image_shape) == 1:
-        raise UserError(f"--workdir: {workdir} is a run on points, not images")
+        raise UserError(f"--workdir: {workdir} is a run on points or sounds, not images")
     examples = references.open_examples(config.data.to_dict(), arguments.split).given()
     count = min(count, examples.count)
     numbers = data.indices(arguments.seed, 0, count, examples.total)

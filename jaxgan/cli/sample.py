@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         help="FILE.png: one grid; FILE.npy: uint8 array n h w c; FILE.npz: images and labels; "
-        "otherwise a folder, one PNG an image",
+        "otherwise a folder, one PNG an image, or WAV a sound",
     )
     parser.add_argument(
         "--labels",
@@ -104,7 +104,9 @@ def run(arguments: argparse.Namespace) -> int:
     of_run = folder_at(arguments.workdir), arguments.step, arguments.member
     config, algorithm, state = experiment.load_run(*of_run)
     axes = len(config.derived.image_shape)
-    if axes < 3 and not out.suffix:
+    sound = config.derived.data.to_dict().get("sound")
+    sounding = bool(sound) and axes == 1
+    if axes < 3 and not out.suffix and not sounding:
         others = "points go to" if axes == 1 else "texts go to .txt,"
         raise UserError(f"--out: {out} is a folder for images; {others} .png, .npy or .npz")
     if axes != 2 and out.suffix == ".txt":
@@ -124,9 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
             drawn, total=math.ceil(arguments.num / CHUNK), unit="chunk", disable=None
         )
         images = np.concatenate([np.asarray(chunk) for chunk in chunks])[: arguments.num]
-    sound = config.derived.data.to_dict().get("sound")
     _write(out, images, labels, bool(config.derived.num_classes), sound)
-    kind = {1: "points", 2: "texts"}.get(axes, "images")
+    kind = "sounds" if sounding else {1: "points", 2: "texts"}.get(axes, "images")
     print(f"{len(images):,} {kind} of step {int(state.step):,}: {out}")
     return 0
 
@@ -149,6 +150,7 @@ def _classes(arguments: argparse.Namespace, config) -> list[int]:
 
 
 def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:
+    import jax.numpy as jnp
     import numpy as np
 
     from jaxgan import data, writer
@@ -160,6 +162,8 @@ def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:
         raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
     if out.suffix == ".png":
         columns = math.ceil(math.sqrt(len(images)))
+        if sound and images.ndim == 2:
+            images = np.asarray(data.to_uint8(data.spectrograms(jnp.asarray(images), sound)))
         pictures = {
             2: lambda: writer.scatter(images),
             3: lambda: writer.page(data.to_texts(images)),
@@ -182,7 +186,7 @@ def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:
         for i, image in enumerate(images):
             label = f"_class{labels[i]}" if conditional else ""
             if sound:
-                clip = sounds.to_clip(image, sound)
+                clip = image if image.ndim == 1 else sounds.to_clip(image, sound)
                 with writer.whole_file(out / f"{i:0{digits}d}{label}.wav") as partial:
                     sounds.write_wav(partial, clip, sound["rate"])
             else:

@@ -5,6 +5,7 @@ from jaxgan.data.grammar import to_texts
 from jaxgan.data.idx import load_idx
 from jaxgan.data.picture import read_picture
 from jaxgan.data.pipeline import indices, to_float, to_uint8
+from jaxgan.data.sounds import spectrograms
 from jaxgan.data.sources import DATASETS, Dataset, Prepared, directory_of, load, open_set
 from jaxgan.data.toys import TOYS, Stacked, Toy, of_triple
 from jaxgan.data.unpaired import Unpaired
@@ -27,6 +28,7 @@ __all__ = [
     "of_triple",
     "open_set",
     "read_picture",
+    "spectrograms",
     "to_float",
     "to_texts",
     "to_uint8",

@@ -156,15 +156,16 @@ def open_prepared(folder: Path) -> tfds.core.DatasetBuilder:
 def layout(builder: tfds.core.DatasetBuilder) -> Layout:
     """Which feature is the image and which the label.
 
-    The image is the 8-bit Image feature "image", or else the only one. The label is the ClassLabel
-    of the supervised keys, or else "label", or else the only ClassLabel. Raises UserError where
-    there is no such image, or several.
+    The image is the 8-bit Image feature "image", or else the only one; of sounds that `prepare`
+    made it has 16 bits. The label is the ClassLabel of the supervised keys, or else "label", or
+    else the only ClassLabel. Raises UserError where there is no such image, or several.
     """
     features = dict(builder.info.features.items())
+    pixels = (np.uint8, np.uint16) if builder.name == "sounds" else (np.uint8,)
     images = [
         key
         for key, feature in features.items()
-        if isinstance(feature, tfds.features.Image) and feature.np_dtype == np.uint8
+        if isinstance(feature, tfds.features.Image) and feature.np_dtype in pixels
     ]
     if "image" not in images and len(images) != 1:
         kinds = ", ".join(f"{key} ({type(value).__name__})" for key, value in features.items())

@@ -26,9 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.data.pipeline import indices, to_float
+from jaxgan.data.pipeline import indices, kept_as, to_float
 from jaxgan.errors import UserError
-from jaxgan.typing import Array, Batch, Float, Int, Key, PyTree, UInt8
+from jaxgan.typing import Array, Batch, Float, Int, Int16, Key, PyTree, UInt8
 
 
 class Feed(NamedTuple):
@@ -75,10 +75,10 @@ def make_feed(
 ) -> Feed:
     """The feed of a split.
 
-    `examples` has `num_examples`, `shape` (h, w, c) and `read(numbers) -> (uint8 images n h w c,
-    int32 labels n or None)`. `seed`: of several each has batches of its own.
-    `process`: this one's number and how many there are; `workers`:
-    threads that decode, 0 for one a core. Raises UserError where the processes do not divide a
+    `examples` has `num_examples`, `shape` (h, w, c), or (l,) of sounds, and `read(numbers) ->
+    (uint8 images n h w c or int16 sounds n l, int32 labels n or None)`. `seed`: of several each has
+    batches of its own. `process`: this one's number and how many there are; `workers`: threads
+    that decode, 0 for one a core. Raises UserError where the processes do not divide a
     batch.
     """
     number, processes = process
@@ -97,7 +97,7 @@ def make_feed(
         chosen = chosen.reshape(-1, count, minibatches, batch_size)[..., share].swapaxes(0, 1)
         return chosen[:, 0] if isinstance(seed, int) else chosen
 
-    def finish(key, rows: UInt8[Array, "k b d"]) -> Float[Array, "k b h w c"]:
+    def finish(key, rows: UInt8[Array, "k b d"] | Int16[Array, "k b d"]) -> Float[Array, "k b ..."]:
         images = to_float(rows).reshape(*rows.shape[:2], *examples.shape)
         return mirror(key, images) if flip else images
 
@@ -126,16 +126,19 @@ def make_feed(
 
 def cache_of(examples: Any, cache: str) -> str:
     """The way for a split that fits this machine, see choose_cache."""
-    num_bytes = examples.num_examples * int(np.prod(examples.shape))
+    num_bytes = examples.num_examples * _size_of(examples.shape)
     return choose_cache(num_bytes, cache, *free_memory())
 
 
-def read_all(
-    examples: Any,
-) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"] | None]:
+def _size_of(shape: tuple[int, ...]) -> int:
+    """Bytes of an example in memory."""
+    return math.prod(shape) * np.dtype(kept_as(shape)).itemsize
+
+
+def read_all(examples: Any) -> tuple[np.ndarray, Int[np.ndarray, " n"] | None]:
     """All images and labels, in the order of the files, decoded in threads."""
     size = examples.num_examples
-    images = np.empty((size, *examples.shape), np.uint8)
+    images = np.empty((size, *examples.shape), kept_as(examples.shape))
     labels = np.empty(size, np.int32)
 
     def fill(chosen: Int[np.ndarray, " m"]) -> bool:
@@ -191,7 +194,7 @@ class _Decoder:
     def _start(self, step: int, count: int) -> Iterator[dict[str, np.ndarray]]:
         import grain  # here: most runs do without it
 
-        step_bytes = self.positions(step, 1).size * math.prod(self.examples.shape)
+        step_bytes = self.positions(step, 1).size * _size_of(self.examples.shape)
         endless = grain.MapDataset.range(step, 2**31).map(self._one)
         # A run that goes on may begin with a call of few steps: each thread has one in any case.
         ready = max(min(2 * count, MAX_READY // step_bytes), self.workers)

@@ -9,7 +9,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.typing import Array, Float, Int, UInt8
+from jaxgan.typing import Array, Float, Int, Int16, UInt8
 
 
 def indices(seed: int, start: int, count: int, size: int) -> Int[np.ndarray, " count"]:
@@ -34,8 +34,17 @@ def _permutation(seed: int, epoch: int, size: int) -> Int[np.ndarray, " size"]:
     return np.argsort(raw, kind="stable").astype(np.int32)
 
 
-def to_float(images: UInt8[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
-    """Maps bytes 0..255 to float32 in [-1, 1], linearly."""
+def kept_as(shape: tuple[int, ...]) -> type[np.uint8] | type[np.int16]:
+    """The type of numbers of examples on disk and in memory: pixels, or samples of a sound."""
+    return np.int16 if len(shape) == 1 else np.uint8
+
+
+def to_float(
+    images: UInt8[Array | np.ndarray, "..."] | Int16[Array | np.ndarray, "..."],
+) -> Float[Array, "..."]:
+    """Maps bytes 0..255, or 16-bit samples, to float32 in [-1, 1], linearly."""
+    if images.dtype == jnp.int16:
+        return jnp.maximum(jnp.asarray(images, jnp.float32) / 32767, -1)
     # Not x / 127.5 - 1: XLA multiplies by the reciprocal, and 255 would become 1.0000001.
     return (2 * jnp.asarray(images, jnp.float32) - 255) / 255
 

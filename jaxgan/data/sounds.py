@@ -1,10 +1,12 @@
-"""Sounds as images: the spectrograms of SpecGAN (Donahue, McAuley and Puckette, ICLR 2019,
-https://arxiv.org/abs/1802.04208, section 3.2), and sounds again out of them.
+"""Sounds: as their samples (WaveGAN), or as images and sounds again out of them (SpecGAN; both
+Donahue, McAuley and Puckette, ICLR 2019, https://arxiv.org/abs/1802.04208, section 3).
 
-A clip of n x n samples is an image of n x n pixels: windows of 2 n samples, n apart, and of each
-the logarithm of the lower n frequencies' magnitudes, the highest on top. Each frequency has mean 0
-and deviation 1 over the training clips; what is beyond 3 deviations is cut off. With n = 128 at
-16,000 samples a second these are the paper's; n = 64 at 8,000 is half a second of speech.
+The spectrogram of a clip of n x n samples is an image of n x n pixels: windows of 2 n samples, n
+apart, and of each the logarithm of the lower n frequencies' magnitudes, the highest on top. Each
+frequency has mean 0 and deviation 1 over the training clips; what is beyond 3 deviations is cut
+off. With n = 128 at 16,000 samples a second these are the paper's; n = 64 at 8,000 is half a second
+of speech. Samples are kept as 16-bit PNGs of n x n pixels, and what is looked at of them are their
+spectrograms.
 
 Clips begin where they become louder than a fiftieth of their peak, are cut or filled up with
 silence to their length, and all have the same peak. On the way back phases are sought by the
@@ -12,17 +14,22 @@ algorithm of Griffin and Lim (1984), with the paper's 16 iterations.
 """
 
 import hashlib
+import io
+import math
 import os
 import wave
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from jaxgan.data.pipeline import indices
-from jaxgan.data.writing import Example, in_threads, once, write_set
 from jaxgan.errors import UserError
-from jaxgan.typing import Float, UInt8
+from jaxgan.typing import Array, Float, Int, UInt8
 
 DEVIATIONS = 3.0
 ITERATIONS = 16
@@ -38,11 +45,14 @@ Magnitudes = Float[np.ndarray, "n _"]  # frequencies from low to high, windows
 # There and back
 
 
-def transform(clip: Clip, size: int) -> np.ndarray:
-    """The spectrum of each window, size + 1 frequencies of `size` windows, complex."""
-    padded = np.concatenate([clip, np.zeros(size)])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * size)[::size]
-    return np.fft.rfft(windows * _hann(size)).T
+def transform(clips: Float[Array | np.ndarray, "*b l"], size: int) -> Any:
+    """The spectrum of each window, complex *b f n: size + 1 frequencies of `size` windows."""
+    xp: Any = jnp if isinstance(clips, jax.Array) else np
+    parts = clips.reshape(*clips.shape[:-1], size, size)
+    following = xp.concatenate([parts[..., 1:, :], xp.zeros_like(parts[..., :1, :])], -2)
+    windows = xp.concatenate([parts, following], -1)
+    hann = _hann(size).astype(clips.dtype).reshape(*(1,) * clips.ndim, -1)
+    return xp.fft.rfft(windows * hann).swapaxes(-1, -2)
 
 
 def inverse(spectra: np.ndarray, size: int) -> Clip:
@@ -65,9 +75,36 @@ def log_magnitudes(clip: Clip, size: int) -> Magnitudes:
 
 def to_pixels(logs: Magnitudes, sound: dict[str, Any]) -> UInt8[np.ndarray, "n _ 1"]:
     """`sound` has the frequencies' `mean` and `deviation`."""
-    mean, deviation = (np.array(sound[key])[:, None] for key in ("mean", "deviation"))
-    scaled = np.clip((logs - mean) / deviation / DEVIATIONS, -1, 1)
-    return np.round((scaled[::-1, :, None] + 1) * 127.5).astype(np.uint8)
+    return np.round((_scaled(logs, sound)[..., None] + 1) * 127.5).astype(np.uint8)
+
+
+def spectrograms(waves: Float[Array, "b l"], sound: Mapping[str, Any]) -> Float[Array, "b n n 1"]:
+    """Images within -1 to 1."""
+    size = len(sound["mean"])
+    logs = jnp.log(jnp.abs(transform(waves, size)[..., :size, :]) + FLOOR)
+    return _scaled(logs, sound)[..., None]
+
+
+def _scaled(logs: Any, sound: Mapping[str, Any]) -> Any:
+    by_row = (*(1,) * (logs.ndim - 2), -1, 1)
+    mean, deviation = (np.float32(sound[key]).reshape(by_row) for key in ("mean", "deviation"))
+    return ((logs - mean) / deviation / DEVIATIONS).clip(-1, 1)[..., ::-1, :]
+
+
+def to_wave_pixels(clip: Clip) -> np.ndarray:
+    """16 bits without a sign, n x n x 1."""
+    size = math.isqrt(len(clip))
+    whole = np.round(clip * 32767).astype(np.int32) + 2**15
+    return whole.astype(np.uint16).reshape(size, size, 1)
+
+
+def wave_of(encoded: bytes, length: int) -> Int[np.ndarray, " l"]:
+    """The samples in the PNG of `to_wave_pixels`. Raises ValueError where it is of another
+    length."""
+    with Image.open(io.BytesIO(encoded), formats=("PNG",)) as picture:
+        if picture.mode != "I;16" or math.prod(picture.size) != length:
+            raise ValueError(f"a clip is {picture.mode} of {picture.size}")
+        return (np.asarray(picture).reshape(-1).astype(np.int32) - 2**15).astype(np.int16)
 
 
 def to_clip(pixels: UInt8[np.ndarray, "n _ 1"], sound: dict[str, Any], seed: int = 0) -> Clip:
@@ -130,12 +167,8 @@ def cut(samples: Clip, length: int) -> Clip:
     return np.pad(samples, (0, length - len(samples)))
 
 
-def prepare(path: Path, target: Path, rate: int, size: int) -> dict[str, Any]:
-    """Prepares the WAV files below `path` as the new folder `target`, an image set of spectrograms;
-    folders are classes, and a tenth of the clips is its split test. Returns its metadata.
-
-    Raises UserError where they cannot be used or `target` cannot be written.
-    """
+def _listed(path: Path) -> tuple[list[Path], list[int | None], tuple[str, ...]]:
+    """The WAV files below `path`, their classes and the classes' names. Raises UserError."""
     files = sorted(Path(top, name) for top, _, names in os.walk(path) for name in names)
     files = [file for file in files if file.suffix.lower() == ".wav"]
     if len(files) < 2 * HELD_OUT:
@@ -144,21 +177,38 @@ def prepare(path: Path, target: Path, rate: int, size: int) -> dict[str, Any]:
     names = tuple(sorted({parts[0] for parts in folders if parts}))
     if names and not all(folders):
         raise UserError(f"{path}: some .wav files lie in folders, classes, and some in none")
+    return files, [names.index(parts[0]) if names else None for parts in folders], names
+
+
+def prepare(path: Path, target: Path, rate: int, size: int, waves: bool) -> dict[str, Any]:
+    """Prepares the WAV files below `path` as the new folder `target`, a set of spectrograms, or
+    with `waves` of samples; folders are classes, and a tenth of the clips is its split test.
+    Returns its metadata.
+
+    Raises UserError where they cannot be used or `target` cannot be written.
+    """
+    from jaxgan.data.writing import Example, in_threads, once, write_set  # it imports TFDS
+
+    files, labels, names = _listed(path)
     order = indices(seed=0, start=0, count=len(files), size=len(files))
-    chosen = [(files[n], names.index(folders[n][0]) if names else None) for n in order]
     held_out = len(files) // HELD_OUT
 
-    def look(item: tuple[Path, int | None]) -> tuple[Magnitudes, int | None]:
-        return log_magnitudes(cut(read_wav(item[0], rate), size * size), size), item[1]
+    def look(number: int) -> tuple[Clip, Magnitudes, int | None]:
+        clip = cut(read_wav(files[number], rate), size * size)
+        return clip.astype(np.float32), log_magnitudes(clip, size), labels[number]
 
-    found = list(in_threads(look, chosen))
-    training = np.stack([logs for logs, _ in found[held_out:]])
+    found = list(in_threads(look, order.tolist()))
+    training = np.stack([logs for _, logs, _ in found[held_out:]])
     sound = {
         "rate": rate,
         "mean": training.mean((0, 2)).tolist(),
         "deviation": np.maximum(training.std((0, 2)), FLOOR).tolist(),
+        **({"samples": size * size} if waves else {}),
     }
-    examples = [Example(to_pixels(logs, sound), label) for logs, label in found]
+    examples = [
+        Example(to_wave_pixels(clip) if waves else to_pixels(logs, sound), label)
+        for clip, logs, label in found
+    ]
     digest = hashlib.sha256(repr((rate, size, names)).encode())
     for image, label in examples:
         digest.update(image.tobytes() + bytes([(label or 0) % 256]))
@@ -179,8 +229,9 @@ def prepare(path: Path, target: Path, rate: int, size: int) -> dict[str, Any]:
             name="sounds",
             splits={"train": examples[held_out:], "test": examples[:held_out]},
             shape=(size, size, 1),
+            bits=16 if waves else 8,
             class_names=names,
-            description=f"Spectrograms made by jaxgan of {path.name}",
+            description=f"{'Samples' if waves else 'Spectrograms'} made by jaxgan of {path.name}",
         )
 
     once(target, make)

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.data import feed, grammar, images, toys, unpaired
+from jaxgan.data import feed, grammar, images, sounds, toys, unpaired
 from jaxgan.data.elsewhere import fetched
 from jaxgan.data.feed import Feed
+from jaxgan.data.pipeline import kept_as
 from jaxgan.errors import UserError, lookup
-from jaxgan.typing import Int, UInt8
+from jaxgan.typing import Int, Int16, UInt8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +49,12 @@ class Dataset:
 class Prepared:
     """One split of a data set on disk. `details` says how its pixels came about.
 
-    Of a set of pairs an image is two, as its channels: the left one's before the right one's.
+    Of a set of pairs an image is two, as its channels: the left one's before the right one's. Of
+    sounds the shape is (samples,).
     """
 
     folder: Path
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     class_names: tuple[str, ...]
     details: dict[str, Any]
     splits: tuple[str, ...]  # all that the set has
@@ -67,17 +69,24 @@ class Prepared:
 
     def read(
         self, chosen: Int[np.ndarray, " n"]
-    ) -> tuple[UInt8[np.ndarray, "n h w c"], Int[np.ndarray, " n"] | None]:
+    ) -> tuple[
+        UInt8[np.ndarray, "n h w c"] | Int16[np.ndarray, "n l"], Int[np.ndarray, " n"] | None
+    ]:
         """The images and labels of the examples with these numbers.
 
         Raises UserError where the files are damaged.
         """
-        pixels = np.empty((len(chosen), *images.shape_of(self.treatment)), np.uint8)
+        sounding = len(self.shape) == 1
+        kept = self.shape if sounding else images.shape_of(self.treatment)
+        pixels = np.empty((len(chosen), *kept), kept_as(kept))
         labels = np.empty(len(chosen), np.int32)
         try:
             for i, example in enumerate(self._examples(chosen)):
                 encoded = example[self.image_key].bytes_list.value[0]
-                pixels[i] = images.standardise(encoded, self.treatment)
+                if sounding:
+                    pixels[i] = sounds.wave_of(encoded, *self.shape)
+                else:
+                    pixels[i] = images.standardise(encoded, self.treatment)
                 if self.label_key:
                     labels[i] = example[self.label_key].int64_list.value[0]
             if self.label_key and not (labels.min() >= 0 and labels.max() < len(self.class_names)):
@@ -188,9 +197,14 @@ def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
         details["resized"] = f"to {size} by {treatment.filter}"
     if pair:
         details["source_channels"] = of_pixels
+    shape: tuple[int, ...] = size, size, (1 + pair) * of_pixels
+    if details.get("sound", {}).get("samples"):
+        if size != height:
+            raise UserError(f"data.image_size: {folder} is of sounds; leave it at 0")
+        shape = (size * size,)
     return Prepared(
         folder=folder,
-        shape=(size, size, (1 + pair) * of_pixels),
+        shape=shape,
         class_names=layout.class_names if label_key else (),
         details=details,
         splits=tuple(builder.info.splits),
@@ -297,7 +311,7 @@ def _toy(name, split, image_size, data_dir, path) -> toys.Toy:
 
 def _stacked(name, split, image_size, data_dir, path) -> toys.Stacked:
     base = open_set(name, split, image_size, str(data_dir), str(path or ""))
-    if not isinstance(base, Prepared):
+    if not isinstance(base, Prepared) or len(base.shape) == 1:
         raise UserError(f"data.name: stacked:{name}: {name} is no set of grey images")
     grey = base.load()
     return toys.stacked(grey.images, grey.labels, grey.class_names, base.details)
@@ -309,7 +323,8 @@ def _unpaired(name, split, image_size, data_dir, path) -> unpaired.Unpaired:
         raise UserError(f"data.path: of which of {' and '.join(names)}? prepare them, and leave it")
     opened = [open_set(each, split, image_size, str(data_dir), str(path or "")) for each in names]
     for each, of_each in zip(names, opened, strict=True):
-        if not isinstance(of_each, Prepared) or of_each.treatment.fit == "pair":
+        single = isinstance(of_each, Prepared) and of_each.treatment.fit != "pair"
+        if not single or len(of_each.shape) == 1:
             raise UserError(f"data.name: unpaired:{name}: {each} is no set of single images")
     if len(opened) == 1:
         return unpaired.of_classes(opened[0])

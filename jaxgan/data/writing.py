@@ -24,7 +24,6 @@ from PIL import Image
 
 from jaxgan.data.feed import cores
 from jaxgan.errors import UserError
-from jaxgan.typing import UInt8
 
 # What of metadata.json says which pixels these are.
 IDENTITY = (
@@ -36,14 +35,15 @@ Out = TypeVar("Out")
 
 
 class Example(NamedTuple):
-    image: UInt8[np.ndarray, "h w c"]
+    image: np.ndarray  # unsigned, h w c
     label: int | None
 
 
 class ImageSet(tfds.core.GeneratorBasedBuilder):
     """A data set of equal images, and labels where there are class names.
 
-    `splits` maps a name to its examples, which are taken once and in order.
+    `splits` maps a name to its examples, which are taken once and in order. `bits`: of a pixel, 8
+    or 16.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -57,14 +57,17 @@ class ImageSet(tfds.core.GeneratorBasedBuilder):
         class_names: tuple[str, ...],
         description: str = "",
         licence: str = "",
+        bits: int = 8,
         **kwargs: Any,
     ):
+        self.bits = bits
         self.name, self.splits, self.shape, self.class_names = name, splits, shape, class_names
         self.description, self.licence = description, licence
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        image = tfds.features.Image(shape=self.shape, dtype=np.uint8, encoding_format="png")
+        dtype = np.uint16 if self.bits == 16 else np.uint8
+        image = tfds.features.Image(shape=self.shape, dtype=dtype, encoding_format="png")
         features = {"image": image}
         if self.class_names:
             features["label"] = tfds.features.ClassLabel(names=self.class_names)

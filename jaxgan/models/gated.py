@@ -55,7 +55,7 @@ class Generator(nn.Module):
         self, x: Float[Array, "b h w i"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, "b h w c"]:
         if len(self.image_shape) != 3:
-            raise UserError("model.name: gated completes images, and these data are points")
+            raise UserError("model.name: gated completes images, and these data are none")
         x = Gated(self.width, 5, gated=self.gated)(x)
         skips = []
         for level in range(HALVINGS):

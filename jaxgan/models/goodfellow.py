@@ -19,9 +19,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.errors import UserError
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Dense, dropout
+from jaxgan.models.layers import Dense, check_images, dropout
 from jaxgan.models.mlp import maxout
 from jaxgan.typing import Array, Float, Int
 
@@ -39,10 +38,7 @@ class Generator(nn.Module):
     def __call__(
         self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, "b ..."]:
-        if len(self.image_shape) != 3:
-            raise UserError(
-                "model.name: goodfellow draws images, and these data are points; take mlp"
-            )
+        check_images(self.image_shape, "goodfellow")
         init = nn.initializers.normal(self.deviation)
 
         def hidden(x: Array, features: int) -> Array:

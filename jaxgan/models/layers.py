@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxgan import parallel
 from jaxgan.errors import UserError, lookup
 from jaxgan.ops.conv import Pads, conv, conv_average_pool, conv_transpose, upsample_conv
+from jaxgan.ops.conv1d import conv_1d, conv_transpose_1d
 from jaxgan.typing import Array, Float, Int
 
 # Radford et al. 2016, section 3: "All weights were initialized from a zero-centered Normal
@@ -71,6 +72,40 @@ class ConvTranspose(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = _weight(self, "kernel", self.kernel_init, shape).astype(x.dtype)
         return _biased(self, conv_transpose(x, kernel, self.stride))
+
+
+class Conv1D(nn.Module):
+    """Convolution of sequences with a kernel of `size` samples, to 1 / `stride` of the length."""
+
+    features: int
+    size: int
+    stride: int
+    kernel_init: Callable = normal_init
+    use_bias: bool = True
+    weight_norm: str = "none"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b l i"]) -> Float[Array, "b l2 o"]:
+        shape = (self.size, x.shape[-1], self.features)
+        kernel = _weight(self, "kernel", self.kernel_init, shape).astype(x.dtype)
+        return _biased(self, conv_1d(x, kernel, self.stride))
+
+
+class ConvTranspose1D(nn.Module):
+    """Transposed convolution of sequences to `stride` times the length."""
+
+    features: int
+    size: int
+    stride: int
+    kernel_init: Callable = normal_init
+    use_bias: bool = True
+    weight_norm: str = "none"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b l i"]) -> Float[Array, "b l2 o"]:
+        shape = (self.size, x.shape[-1], self.features)
+        kernel = _weight(self, "kernel", self.kernel_init, shape).astype(x.dtype)
+        return _biased(self, conv_transpose_1d(x, kernel, self.stride))
 
 
 class Dense(nn.Module):
@@ -231,13 +266,21 @@ def initializer(norm: str, upsample: int = 1) -> Callable:
     return nn.initializers.variance_scaling(2.0 * upsample**2, "fan_in", "truncated_normal")
 
 
+def check_images(image_shape: tuple[int, ...], model: str) -> None:
+    """Raises UserError for points and sounds."""
+    if len(image_shape) != 3:
+        raise UserError(
+            f"model.name: {model} draws images, which these data are not; mlp draws points, "
+            f"wavegan sounds"
+        )
+
+
 def pyramid(image_shape: tuple[int, ...], model: str) -> tuple[int, int]:
     """The base (4 to 7 pixels) and the number of doublings that lead from it to the image.
 
-    Raises UserError for a size that no such pyramid reaches, and for points.
+    Raises UserError for a size that no such pyramid reaches, and for what is no image.
     """
-    if len(image_shape) != 3:
-        raise UserError(f"model.name: {model} draws images, and these data are points; take mlp")
+    check_images(image_shape, model)
     size = image_shape[0]
     for levels in range(1, 8):
         if size % 2**levels == 0 and 4 <= size // 2**levels < 8:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxgan.errors import UserError
 from jaxgan.models.conditions import condition
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Conv, ConvTranspose, Dense, initializer
+from jaxgan.models.layers import Conv, ConvTranspose, Dense, check_images, initializer
 from jaxgan.models.norms import has_bias, normalise
 from jaxgan.typing import Array, Float, Int
 
@@ -71,6 +71,5 @@ class Discriminator(nn.Module):
 
 def _sizes(image_shape: tuple[int, ...], levels: int) -> list[int]:
     """From the base's to the image's."""
-    if len(image_shape) != 3:
-        raise UserError("model.name: metz draws images, and these data are points; take mlp")
+    check_images(image_shape, "metz")
     return [math.ceil(image_shape[0] / 2**n) for n in reversed(range(levels))]

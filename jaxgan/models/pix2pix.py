@@ -93,4 +93,4 @@ def cut(x: Float[Array, "b h w c"], shape: tuple[int, ...]) -> Float[Array, "b h
 def check_images(image_shape: tuple[int, ...], model: str) -> None:
     """Raises UserError for points."""
     if len(image_shape) != 3:
-        raise UserError(f"model.name: {model} translates images, and these data are points")
+        raise UserError(f"model.name: {model} translates images, and these data are none")
