@@ -4,9 +4,9 @@
     python train.py --config configs/wavegan.py --config.data.path=digits
     python -m jaxgan sample --workdir runs/wavegan --num 100 --out sounds
 
-The paper's settings (table 6): WGAN-GP with five critic updates a step, Adam at 1e-4 with b1 = 0.5
-and b2 = 0.9, batches of 64, uniform latents; at half the paper's width and, as prepared above, with
-4,096 samples, half a second, in place of its 16,384. Folders of WAVS are classes, which
+The paper's settings: WGAN-GP with five critic updates a step, Adam at 1e-4 with b1 = 0.5 and
+b2 = 0.9, batches of 64, uniform latents; at a quarter of the paper's width and, as prepared above,
+with 4,096 samples, half a second, in place of its 16,384. Folders of WAVS are classes, which
 `--config.conditional=True` gives to both networks.
 
 Expected: see RESULTS.md.
@@ -25,7 +25,7 @@ def get_config():
     config.n_critic = 5
     config.model.name = "wavegan"
     for network in (config.model.generator, config.model.discriminator):
-        network.width = 32
+        network.width = 16
     for player in ("generator", "discriminator"):
         config.optimizer[player].learning_rate = 1e-4
         config.optimizer[player].b1 = 0.5

@@ -283,6 +283,9 @@ def _optimizer(config: ConfigDict, role: str) -> Callable[[Any], optax.GradientT
     return at_step
 
 
+MAY_BE_0 = {"shuffle"}  # of the networks' fields that are whole numbers
+
+
 def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived: Any) -> nn.Module:
     """The network with its fields from the config's section `role`, of the defaults' types."""
     fields = {f.name: f.default for f in dataclasses.fields(network)}
@@ -297,7 +300,7 @@ def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived:
             value = float(value)
         sizes = value if isinstance(value, tuple) else (value,)
         kind = float if type(default) is float else int
-        least = 0 if kind is float else 1
+        least = 0 if kind is float or name in MAY_BE_0 else 1
         sound = all(type(size) is kind and least <= size < LARGEST for size in sizes)
         right = isinstance(default, str | bool) or sound
         if type(value) is not type(default) or not right:

@@ -77,7 +77,7 @@ def _of_algorithm(
 ) -> list[tuple[bool, str]]:
     derived, name = config.derived, config.data.name
     conditioning = getattr(discriminator, "conditioning", "")
-    points = len(derived.image_shape) == 1  # or sounds
+    flat = len(derived.image_shape) == 1  # points, sounds
     starts_from_images = bool(set(FROM_IMAGES) & set(taken))
     return [
         (
@@ -86,7 +86,7 @@ def _of_algorithm(
             f"algorithm {config.algorithm} has no loss for that",
         ),
         (
-            starts_from_images and points,
+            starts_from_images and flat,
             f"data.name: {name} is of points or sounds, and {config.algorithm} starts from images",
         ),
         (
@@ -95,12 +95,16 @@ def _of_algorithm(
             f"what it makes of a set's first images",
         ),
         (
+            config.pack > 1 and "sound" in derived.data and flat,
+            f"pack: {name} is of sounds, which would be joined end to end; set it to 1",
+        ),
+        (
             config.data.flip and len(derived.image_shape) != 3,
             f"data.flip: it mirrors images, and {name} is of none; set it to False",
         ),
         (
-            "likelihood" in taken and points and config.vae.likelihood != "gaussian",
-            f"vae.likelihood: {name} is of points, real numbers; set it to gaussian",
+            "likelihood" in taken and flat and config.vae.likelihood != "gaussian",
+            f"vae.likelihood: {name} is of real numbers, not pixels; set it to gaussian",
         ),
         (
             (len(derived.image_shape) == 2) != ("temperature" in taken),

@@ -63,10 +63,10 @@ class Examples:
     identity: dict[str, Any]  # what they are, wherever they lie
     opened: Any = None  # the data set, as data.open_set gives it
     shares: np.ndarray | None = None  # of the classes, where they are known exactly
-    # As `read`, of the whole example, where that is a pair of images, and `read` reads the second.
+    # As `read`, of the whole example, where that is a pair of images, and `read` reads the second,
+    # or a sound, of which `read` gives the spectrogram.
     whole: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]] | None = None
-    # Of sounds, whose spectrograms are read: those of samples as the generator makes them.
-    pictures: Callable[[Array], Array] | None = None
+    pictures: Callable[[Array], Array] | None = None  # uint8 spectrograms of a batch of sounds
 
     def first(self, count: int) -> "Examples":
         """No more than `count` of them."""

@@ -159,6 +159,11 @@ def ready(judge: Judge, config: Any) -> Judge:
     return judge
 
 
+def _scale(sound: Mapping[str, Any] | None, pictures: Any) -> Any:
+    """What spectrograms are scaled by; samples are scaled as it is asked for."""
+    return sound and (sound["rate"] if pictures else sound)
+
+
 def check_alike(judge: Judge, asked: Asked, images: Examples) -> None:
     """Raises UserError where images cannot be measured for having another shape or classes."""
     reference, needs = judge.reference, judge.needs
@@ -167,6 +172,12 @@ def check_alike(judge: Judge, asked: Asked, images: Examples) -> None:
     of_pixels = own or needs & {"images", "classes"}
     if len(shapes[0]) != len(shapes[1]):
         raise UserError("--fake: one set is of points, the other of images")
+    sounds = [each.identity.get("sound") for each in (images, reference)]
+    if any(sounds) and _scale(sounds[0], images.pictures) != _scale(sounds[1], reference.pictures):
+        raise UserError(
+            "--fake: the sets' spectrograms differ in their samples a second, or in the means and "
+            "deviations that they are scaled by; prepare both with the same --sound and --waves"
+        )
     if shapes[0] != shapes[1] and of_pixels:
         sizes = shapes[0][:2] != shapes[1][:2]
         remedy = "resize both with --image_size, or " if sizes else ""
@@ -228,7 +239,7 @@ def _reason_against(name: str, judge: Judge, asked: Asked) -> str:
     set_name = reference.identity["name"]
     kind = {1: "points", 2: "sequences"}.get(len(reference.shape), "images")
     if reference.pictures and needs & (ABILITIES.keys() | {"generate"}):
-        return f"is of images that a network takes or makes, and {set_name} is of sounds"
+        return f"gives images to the run's own networks, and {set_name} is of sounds"
     if (name in SEQUENCES) != (kind == "sequences"):
         return (
             f"is of {'sequences' if name in SEQUENCES else 'images'}, and {set_name} is of {kind}"

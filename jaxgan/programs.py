@@ -272,9 +272,8 @@ def _drawing_of_one(
         return _drawing_of_given(config, algorithm, mesh, dataset, key_of)
     like, whole = abstract_state(algorithm, mesh), parallel.replicated(mesh)
     key = key_of(config.seed)
-    sound = config.derived.data.to_dict().get("sound")
-    sounding = bool(sound) and len(config.derived.image_shape) == 1
-    if len(config.derived.image_shape) == 1 and not sounding:
+    sound = data.heard(config.derived.data.to_dict())
+    if len(config.derived.image_shape) == 1 and not sound:
         labels = jnp.arange(2500, dtype=jnp.int32) % max(classes, 1)
         real = np.asarray(dataset.draw(jax.random.fold_in(key, 0), 2500)[0])
         sample = lambda state, key: algorithm.sample(state, key, labels)  # noqa: E731
@@ -287,7 +286,7 @@ def _drawing_of_one(
         return lambda state, seed: writer.page(data.to_texts(drawn(state, key_of(seed))))
     rows, columns = min(classes, 20) or 8, 10 if classes else 8
     labels = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), columns)
-    view = functools.partial(data.spectrograms, sound=sound) if sounding else lambda images: images
+    view = functools.partial(data.spectrograms, sound=sound) if sound else lambda images: images
     sample = lambda state, key: data.to_uint8(view(algorithm.sample(state, key, labels)))  # noqa: E731
     images = jax.jit(sample, out_shardings=whole).lower(like, key).compile()
     return lambda state, seed: writer.grid(np.asarray(images(state, key_of(seed))), columns)

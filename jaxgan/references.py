@@ -27,6 +27,7 @@ from jaxgan.typing import Array, Params
 FORMAT = 1  # to be raised when the same data give another classifier
 DRAWS = 10_000  # of a data set without end
 LARGEST = 60_000  # images that a classifier is trained on
+AT_ONCE = 512  # sounds that are transformed
 
 
 # --------------------------------------------------------------------------------------------------
@@ -48,7 +49,8 @@ def open_examples(section: Mapping[str, Any], split: str) -> Examples:
         names, read, count = opened.class_names, opened.read, opened.num_examples
         of_source = opened.details.get("source_channels", 0)
         if len(opened.shape) == 1:
-            return _heard(Examples(count, count, opened.shape, names, read, identity, opened))
+            sounds = Examples(count, count, opened.shape, names, read, identity, opened, whole=read)
+            return heard(sounds, opened.details["sound"])
         if not of_source:
             return Examples(count, count, opened.shape, names, read, identity, opened)
         *sides, channels = opened.shape
@@ -64,19 +66,22 @@ def open_examples(section: Mapping[str, Any], split: str) -> Examples:
     return _drawn(section["name"], split or section["split"], opened)
 
 
-def _heard(sounds: Examples) -> Examples:
-    """The spectrograms of sounds."""
-    sound, at_once = sounds.identity["sound"], 512
+def heard(sounds: Examples, sound: Mapping[str, Any]) -> Examples:
+    """The spectrograms of sounds, by the means and deviations of `sound`."""
 
     @jax.jit
     def pictures(waves: Array) -> Array:
         return data.to_uint8(data.spectrograms(waves, sound))
 
     def read(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        waves, labels = sounds.read(numbers)
-        starts = range(0, len(waves), at_once)
-        parts = [pictures(data.to_float(waves[first : first + at_once])) for first in starts]
-        return np.concatenate(parts), labels
+        assert sounds.whole
+        waves, labels = sounds.whole(numbers)
+        found = np.empty((len(waves), side, side, 1), np.uint8)
+        for first in range(0, len(waves), AT_ONCE):  # by NumPy: each process reads its own
+            part = waves[first : first + AT_ONCE].astype(np.float32) / np.float32(32767)
+            pixels = (data.spectrograms(part, sound) + 1) * 127.5
+            found[first : first + AT_ONCE] = np.round(pixels)
+        return found, labels
 
     side = len(sound["mean"])
     return dataclasses.replace(sounds, shape=(side, side, 1), read=read, pictures=pictures)

@@ -1,6 +1,7 @@
-"""One-dimensional convolutions, WaveGAN's networks, waves as data."""
+"""One-dimensional convolutions and WaveGAN's networks; as data see test_sounds.py."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -93,9 +94,65 @@ def test_each_layer_and_call_has_a_shift_of_its_own_and_none_without_a_key():
     np.testing.assert_array_equal(judge(), judge())
 
 
+def test_first_weights_are_tensorflows():
+    """Uniform within +-sqrt(6 / (fan in + fan out)), 25 samples each; biases are 0."""
+    x, z = jnp.zeros((1, 1024)), jnp.zeros((1, 100))
+    judge, artist = wavegan.Discriminator(width=32), wavegan.Generator((1024,), width=32)
+    for network, given, name in ((judge, x, "Conv1D_1"), (artist, z, "ConvTranspose1D_0")):
+        params = network.init(jax.random.key(0), given, None, train=True)["params"]
+        kernel = np.asarray(params[name]["kernel"])
+        assert kernel.shape[0] == 25
+        limit = math.sqrt(6 / (25 * sum(kernel.shape[1:])))
+        assert 0.99 * limit < np.abs(kernel).max() <= limit
+        np.testing.assert_allclose(kernel.std(), limit / math.sqrt(3), rtol=0.02)
+        assert not np.asarray(params[name]["bias"]).any()
+
+
+@pytest.mark.parametrize("conditioning", ["concat", "projection", "acgan"])
+def test_labels_matter(conditioning):
+    network = wavegan.Discriminator(num_classes=3, width=2, conditioning=conditioning)
+    x, labels = normal(0, 3, 256), jnp.arange(3)
+    params = network.init(jax.random.key(0), x, labels, train=True)
+    judged = network.apply(params, x, labels, train=True)
+    moved = network.apply(params, x, (labels + 1) % 3, train=True)
+    if conditioning == "acgan":
+        assert judged[1]["classes"].shape == (3, 3)
+        np.testing.assert_array_equal(judged[0], moved[0])
+    else:
+        assert (np.asarray(judged) != np.asarray(moved)).all()
+
+
+def test_spectral_weights_have_norm_1():
+    network = wavegan.Discriminator(width=4, weight_norm="spectral")
+    variables = network.init(jax.random.key(0), normal(0, 2, 256), None, train=True)
+    assert set(variables["spectral"]) == {"Conv1D_0", "Conv1D_1", "Logit_0"}
+    kernel = np.asarray(variables["params"]["Conv1D_1"]["kernel"]).reshape(-1, 8)
+    _, moved = network.apply(variables, normal(0, 2, 256), None, train=True, mutable=["spectral"])
+    sigma = moved["spectral"]["Conv1D_1"]["sigma"]
+    np.testing.assert_allclose(sigma, np.linalg.svd(kernel, compute_uv=False)[0], rtol=0.05)
+
+
+def test_bfloat16_is_near():
+    network = wavegan.Discriminator(width=4)
+    x = normal(0, 2, 256)
+    params = network.init(jax.random.key(0), x, None, train=True)
+    exact = network.apply(params, x, None, train=True)
+    rough = network.apply(params, x.astype(jnp.bfloat16), None, train=True)
+    assert rough.dtype == jnp.float32
+    np.testing.assert_allclose(rough, exact, atol=0.05 * np.abs(exact).max() + 0.02)
+
+
+def test_a_shift_longer_than_a_layer_is_refused():
+    network = wavegan.Discriminator(width=2, shuffle=64)
+    x = jnp.zeros((1, 256))
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    with pytest.raises(
+        UserError, match=r"^model\.discriminator\.shuffle: 64 is not within 0 to 63"
+    ):
+        network.init(keys, x, None, train=True)
+
+
 @pytest.mark.parametrize("shape", [(2,), (100,), (28, 28, 1), (64,)])
 def test_other_shapes_are_refused(shape):
-    with pytest.raises(
-        UserError, match="wavegan draws sounds of 256, 1,024, 4,096, 16,384 samples"
-    ):
+    with pytest.raises(UserError, match="wavegan draws sounds of 256, 1,024, 4,096, 16,384"):
         wavegan.Generator(shape).init(jax.random.key(0), jnp.zeros((1, 4)), None, train=False)

@@ -8,6 +8,10 @@ test, validation splits). What was done is in metadata.json and contact_sheet.pn
     python -m jaxgan prepare --source clipart.zip --out clipart64 --image_size 64 --fit pad
     python train.py --config configs/dcgan.py --config.data.name=folder --config.data.path=faces64
 
+With --sound it makes spectrograms of .wav files, or with --waves keeps their samples:
+
+    python -m jaxgan prepare --source clips --out clips64 --sound 8000 --image_size 64
+
 With --name it prepares a published set from its original files, or downloads them without --source:
 
     python -m jaxgan prepare --name mnist --source FOLDER_OF_THE_IDX_FILES
@@ -115,13 +119,15 @@ def _sounds(arguments: argparse.Namespace) -> int:
             f"4,096 samples"
         )
     size, rate = arguments.image_size, arguments.sound
+    if arguments.waves and size & (size - 1):
+        raise UserError(f"--image_size: {size} is no power of 2, which --waves needs")
     made = sounds.prepare(arguments.source, arguments.out, rate, size, arguments.waves)
     counts = " and ".join(f"{count:,} {split}" for split, count in made["clips"].items())
     classes = f" of {len(made['classes'])} classes" if made["classes"] else ""
     kept = f"{size * size:,} samples" if arguments.waves else f"{size} x {size} pixels"
     print(f"{counts} clips{classes}, {size * size / rate:.2f} seconds each, {kept}")
     config = "wavegan" if arguments.waves else "cgan" if made["classes"] else "dcgan"
-    more = f" --config.conditional={bool(made['classes'])}" if arguments.waves else ""
+    more = " --config.conditional=True" if arguments.waves and made["classes"] else ""
     print(_command(config, arguments.out) + more)
     return 0
 

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         required=True,
-        help="FILE.png: one grid; FILE.npy: uint8 array n h w c; FILE.npz: images and labels; "
-        "otherwise a folder, one PNG an image, or WAV a sound",
+        help="FILE.png: one grid; FILE.npy: uint8 array n h w c, or float32 n l of sounds; "
+        "FILE.npz: the same and labels; otherwise a folder, one PNG an image, or WAV a sound",
     )
     parser.add_argument(
         "--labels",
@@ -98,14 +98,14 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
     import tqdm
 
-    from jaxgan import experiment, parallel
+    from jaxgan import data, experiment, parallel
     from jaxgan.sampler import CHUNK, Sampler
 
     of_run = folder_at(arguments.workdir), arguments.step, arguments.member
     config, algorithm, state = experiment.load_run(*of_run)
     axes = len(config.derived.image_shape)
-    sound = config.derived.data.to_dict().get("sound")
-    sounding = bool(sound) and axes == 1
+    details = config.derived.data.to_dict()
+    sounding = data.heard(details) is not None
     if axes < 3 and not out.suffix and not sounding:
         others = "points go to" if axes == 1 else "texts go to .txt,"
         raise UserError(f"--out: {out} is a folder for images; {others} .png, .npy or .npz")
@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
             drawn, total=math.ceil(arguments.num / CHUNK), unit="chunk", disable=None
         )
         images = np.concatenate([np.asarray(chunk) for chunk in chunks])[: arguments.num]
-    _write(out, images, labels, bool(config.derived.num_classes), sound)
+    _write(out, images, labels, bool(config.derived.num_classes), details.get("sound"))
     kind = "sounds" if sounding else {1: "points", 2: "texts"}.get(axes, "images")
     print(f"{len(images):,} {kind} of step {int(state.step):,}: {out}")
     return 0

@@ -1,6 +1,7 @@
 """How examples reach the step: three ways that deliver the same minibatches.
 
-* `device`: the whole split lies on the device as uint8, and a step gathers its minibatches there.
+* `device`: the whole split lies on the device as uint8 (sounds as int16), and a step gathers its
+  minibatches there.
 * `host`: it lies in this machine's memory; a call's minibatches are gathered while the one before
   them trains.
 * `none`: Grain reads them from the files, decodes them in threads, and keeps a call's worth ready.

@@ -81,6 +81,8 @@ def known(
     lookup(FAMILIES if separator else DATASETS, kind, "data.name")
     if name == "stacked_mnist" or (separator and kind == "stacked"):
         grey = known(rest or "mnist", split, image_size, data_dir, path)
+        if len(grey.shape) == 1:
+            raise UserError(f"data.name: {name}: {rest or 'mnist'} is no set of grey images")
         images = np.zeros((max(grey.num_examples, 1), *grey.shape), np.uint8)
         labels = np.zeros(len(images), np.int32) if grey.class_names else None
         return toys.stacked(images, labels, grey.class_names, {})
@@ -88,6 +90,8 @@ def known(
         of_both = unpaired.names_of(rest)
         both = [known(each, split, image_size, data_dir, path) for each in of_both]
         source, target = both[0], both[-1]
+        if any(len(each.shape) == 1 for each in both):
+            raise UserError(f"data.name: {name}: these are not both sets of images")
         unpaired.check_sizes(source, target)
         shape = (*target.shape[:2], source.shape[-1] + target.shape[-1])
         count = max(each.num_examples for each in both)
@@ -100,6 +104,8 @@ def known(
         found = _folder(split, image_size, path)
     else:
         found = _catalogue(rest, split, directory_of(data_dir))
+    if isinstance(found, Prepared) and len(found.shape) == 1:
+        return found  # sounds, which are here
     shape = found.shape if found else (0, 0, 3)
     if image_size:
         shape = (image_size, image_size, shape[-1])

@@ -44,7 +44,7 @@ def to_float(
 ) -> Float[Array, "..."]:
     """Maps bytes 0..255, or 16-bit samples, to float32 in [-1, 1], linearly."""
     if images.dtype == jnp.int16:
-        return jnp.maximum(jnp.asarray(images, jnp.float32) / 32767, -1)
+        return jnp.asarray(images, jnp.float32) / 32767
     # Not x / 127.5 - 1: XLA multiplies by the reciprocal, and 255 would become 1.0000001.
     return (2 * jnp.asarray(images, jnp.float32) - 255) / 255
 

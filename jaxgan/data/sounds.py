@@ -5,7 +5,7 @@ The spectrogram of a clip of n x n samples is an image of n x n pixels: windows 
 apart, and of each the logarithm of the lower n frequencies' magnitudes, the highest on top. Each
 frequency has mean 0 and deviation 1 over the training clips; what is beyond 3 deviations is cut
 off. With n = 128 at 16,000 samples a second these are the paper's; n = 64 at 8,000 is half a second
-of speech. Samples are kept as 16-bit PNGs of n x n pixels, and what is looked at of them are their
+of speech. Samples are kept as 16-bit PNGs of n x n pixels; pictures and metrics are of their
 spectrograms.
 
 Clips begin where they become louder than a fiftieth of their peak, are cut or filled up with
@@ -36,6 +36,7 @@ ITERATIONS = 16
 QUIET = 0.02  # of the peak
 HELD_OUT = 10  # one clip in so many is for the test
 FLOOR = 1e-6
+LARGEST = 32767  # sample
 
 Clip = Float[np.ndarray, " _"]
 Magnitudes = Float[np.ndarray, "n _"]  # frequencies from low to high, windows
@@ -78,11 +79,20 @@ def to_pixels(logs: Magnitudes, sound: dict[str, Any]) -> UInt8[np.ndarray, "n _
     return np.round((_scaled(logs, sound)[..., None] + 1) * 127.5).astype(np.uint8)
 
 
-def spectrograms(waves: Float[Array, "b l"], sound: Mapping[str, Any]) -> Float[Array, "b n n 1"]:
-    """Images within -1 to 1."""
+def spectrograms(
+    waves: Float[Array | np.ndarray, "b l"], sound: Mapping[str, Any]
+) -> Float[Array | np.ndarray, "b n n 1"]:
+    """Images within -1 to 1, NumPy's of NumPy's, of what a file of 16 bits holds of the samples."""
+    xp: Any = jnp if isinstance(waves, jax.Array) else np
     size = len(sound["mean"])
-    logs = jnp.log(jnp.abs(transform(waves, size)[..., :size, :]) + FLOOR)
-    return _scaled(logs, sound)[..., None]
+    spectra = transform(xp.round(waves * LARGEST) / LARGEST, size)
+    return _scaled(xp.log(xp.abs(spectra[..., :size, :]) + FLOOR), sound)[..., None]
+
+
+def heard(details: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What is known of sounds that are kept as samples; of all other data None."""
+    sound = details.get("sound")
+    return sound if sound and "samples" in sound else None
 
 
 def _scaled(logs: Any, sound: Mapping[str, Any]) -> Any:
@@ -94,7 +104,7 @@ def _scaled(logs: Any, sound: Mapping[str, Any]) -> Any:
 def to_wave_pixels(clip: Clip) -> np.ndarray:
     """16 bits without a sign, n x n x 1."""
     size = math.isqrt(len(clip))
-    whole = np.round(clip * 32767).astype(np.int32) + 2**15
+    whole = np.round(clip * LARGEST).astype(np.int32) + 2**15
     return whole.astype(np.uint16).reshape(size, size, 1)
 
 
@@ -155,7 +165,7 @@ def write_wav(path: Path, clip: Clip, rate: int) -> None:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
-        file.writeframes(np.int16(np.round(np.clip(clip, -1, 1) * 32767)).astype("<i2").tobytes())
+        file.writeframes(np.int16(np.round(np.clip(clip, -1, 1) * LARGEST)).astype("<i2").tobytes())
 
 
 def cut(samples: Clip, length: int) -> Clip:
@@ -195,6 +205,7 @@ def prepare(path: Path, target: Path, rate: int, size: int, waves: bool) -> dict
 
     def look(number: int) -> tuple[Clip, Magnitudes, int | None]:
         clip = cut(read_wav(files[number], rate), size * size)
+        clip = np.round(clip * LARGEST) / LARGEST  # as a file of 16 bits has it
         return clip.astype(np.float32), log_magnitudes(clip, size), labels[number]
 
     found = list(in_threads(look, order.tolist()))

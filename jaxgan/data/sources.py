@@ -198,7 +198,7 @@ def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
     if pair:
         details["source_channels"] = of_pixels
     shape: tuple[int, ...] = size, size, (1 + pair) * of_pixels
-    if details.get("sound", {}).get("samples"):
+    if sounds.heard(details):
         if size != height:
             raise UserError(f"data.image_size: {folder} is of sounds; leave it at 0")
         shape = (size * size,)
@@ -253,6 +253,8 @@ def load(
         return Dataset(*feed.read_all(opened), opened.class_names)
     if not isinstance(opened, Prepared):
         raise UserError(f"data.name: {name} is drawn without end; it has no images to load")
+    if len(opened.shape) == 1:
+        raise UserError(f"data.name: {name} is of sounds; it has no images to load")
     return opened.load()
 
 

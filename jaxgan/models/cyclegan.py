@@ -16,9 +16,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgan.errors import UserError
-from jaxgan.models.layers import Conv, ConvTranspose, image_of
+from jaxgan.models.layers import Conv, ConvTranspose, check_images, image_of
 from jaxgan.models.norms import has_bias, normalise
-from jaxgan.models.pix2pix import Discriminator, check_images
+from jaxgan.models.pix2pix import Discriminator
 from jaxgan.typing import Array, Float, Int
 
 __all__ = ["Discriminator", "Generator"]
@@ -35,7 +35,7 @@ class Generator(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w i"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, "b h w c"]:
-        check_images(self.image_shape, "cyclegan")
+        check_images(self.image_shape, "cyclegan", "translates")
         if any(side % 4 for side in self.image_shape[:2]):
             size = self.image_shape[0]
             raise UserError(

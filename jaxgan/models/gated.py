@@ -16,8 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxgan.errors import UserError
-from jaxgan.models.layers import Conv
+from jaxgan.models.layers import Conv, check_images
 from jaxgan.typing import Array, Float, Int
 
 HALVINGS = 3
@@ -54,8 +53,7 @@ class Generator(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w i"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, "b h w c"]:
-        if len(self.image_shape) != 3:
-            raise UserError("model.name: gated completes images, and these data are none")
+        check_images(self.image_shape, "gated", "completes")
         x = Gated(self.width, 5, gated=self.gated)(x)
         skips = []
         for level in range(HALVINGS):

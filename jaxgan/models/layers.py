@@ -80,32 +80,26 @@ class Conv1D(nn.Module):
     features: int
     size: int
     stride: int
-    kernel_init: Callable = normal_init
-    use_bias: bool = True
+    kernel_init: Callable
     weight_norm: str = "none"
+
+    use_bias = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b l i"]) -> Float[Array, "b l2 o"]:
         shape = (self.size, x.shape[-1], self.features)
         kernel = _weight(self, "kernel", self.kernel_init, shape).astype(x.dtype)
-        return _biased(self, conv_1d(x, kernel, self.stride))
+        return _biased(self, self.convolve(x, kernel))
+
+    def convolve(self, x: Array, kernel: Array) -> Array:
+        return conv_1d(x, kernel, self.stride)
 
 
-class ConvTranspose1D(nn.Module):
+class ConvTranspose1D(Conv1D):
     """Transposed convolution of sequences to `stride` times the length."""
 
-    features: int
-    size: int
-    stride: int
-    kernel_init: Callable = normal_init
-    use_bias: bool = True
-    weight_norm: str = "none"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b l i"]) -> Float[Array, "b l2 o"]:
-        shape = (self.size, x.shape[-1], self.features)
-        kernel = _weight(self, "kernel", self.kernel_init, shape).astype(x.dtype)
-        return _biased(self, conv_transpose_1d(x, kernel, self.stride))
+    def convolve(self, x: Array, kernel: Array) -> Array:
+        return conv_transpose_1d(x, kernel, self.stride)
 
 
 class Dense(nn.Module):
@@ -266,11 +260,11 @@ def initializer(norm: str, upsample: int = 1) -> Callable:
     return nn.initializers.variance_scaling(2.0 * upsample**2, "fan_in", "truncated_normal")
 
 
-def check_images(image_shape: tuple[int, ...], model: str) -> None:
+def check_images(image_shape: tuple[int, ...], model: str, does: str = "draws") -> None:
     """Raises UserError for points and sounds."""
     if len(image_shape) != 3:
         raise UserError(
-            f"model.name: {model} draws images, which these data are not; mlp draws points, "
+            f"model.name: {model} {does} images, which these data are not; mlp draws points, "
             f"wavegan sounds"
         )
 

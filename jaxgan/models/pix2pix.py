@@ -19,7 +19,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxgan.errors import UserError
-from jaxgan.models.layers import Conv, ConvTranspose, dropout, image_of
+from jaxgan.models.layers import Conv, ConvTranspose, check_images, dropout, image_of
 from jaxgan.models.norms import has_bias, normalise
 from jaxgan.typing import Array, Float, Int
 
@@ -37,7 +37,7 @@ class Generator(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w i"], labels: Int[Array, " b"] | None, train: bool
     ) -> Float[Array, "b h w c"]:
-        check_images(self.image_shape, "pix2pix")
+        check_images(self.image_shape, "pix2pix", "translates")
         levels = min(LEVELS, math.ceil(math.log2(max(self.image_shape[:2]))))
         x_shape = x.shape
         features = [self.width * min(2**level, 8) for level in range(levels)]
@@ -88,9 +88,3 @@ class Discriminator(nn.Module):
 def cut(x: Float[Array, "b h w c"], shape: tuple[int, ...]) -> Float[Array, "b h2 w2 c"]:
     """The upper left part that is of that height and width."""
     return x[:, : shape[1], : shape[2]]
-
-
-def check_images(image_shape: tuple[int, ...], model: str) -> None:
-    """Raises UserError for points."""
-    if len(image_shape) != 3:
-        raise UserError(f"model.name: {model} translates images, and these data are none")
