@@ -25,7 +25,9 @@ EXPERIMENTS = {
     "sngan": EPS,  # spectral normalisation, hinges
     "vae": {"optimizer.generator.arguments.eps": 1e-3, "vae.samples": 3},
     "inpaint": {**EPS, "loss": "nonsaturating"},
-    "vaegan": EPS,
+    # With seed 0 one device alone parts from all others, perturbed or many, after five steps, as
+    # where rounding carries an activation past 0.
+    "vaegan": {**EPS, "seed": 1},
     "pix2pix": EPS,
     "cyclegan": {
         **EPS,

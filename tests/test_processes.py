@@ -160,13 +160,14 @@ def test_where_the_first_process_is_killed_the_others_end(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_that_never_begins_is_missed(tmp_path):
+def test_a_mistake_in_one_command_is_told_by_each(tmp_path):
     first, second = end(start(tmp_path / "run", 2, each={"no_such_key": [1, 2]}), seconds=120)
     assert (first[0], second[0]) == (2, 2)
     broken = {"steps": [8, "many"]}
     first, second = end(start(tmp_path / "run", 2, each=broken), seconds=120)
     assert (first[0], second[0]) == (2, 2)
-    assert "error: process 1 on " in first[2] and "is gone" in first[2]
+    assert "error: steps: 'many' is not allowed" in second[2]
+    assert "error: process 1 on " in first[2] and "failed: steps: 'many' is not" in first[2]
 
 
 @pytest.mark.slow
