@@ -272,8 +272,10 @@ def resolve(
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
-    """The same experiment at a size for tests: a few steps of narrow networks on a few images."""
+    """The same experiment at a size for tests: a few steps of narrow networks on a few images, on
+    one device."""
     small = ConfigDict(config.to_dict())
+    small.parallel.data = 1
     small.steps, small.batch_size, small.z_dim = 4, 8, 8
     if (small.data.name, small.data.split) == ("fashion_mnist_mini", "train"):
         small.data.split = "train[:512]"

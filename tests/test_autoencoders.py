@@ -12,7 +12,6 @@ from jaxgan.cli.main import main
 
 def tiny(name, *overrides):
     settings = config.tiny(config.load(f"configs/{name}.py", overrides))
-    settings.parallel.data = 1
     return settings
 
 

@@ -87,6 +87,7 @@ print(json.dumps(of_run(Path(sys.argv[3]), parallel.whole_mesh())))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_see_what_one_sees(run, cache, tmp_path, unused_port):
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     env["PYTHONPATH"] = str(ROOT)

@@ -261,7 +261,6 @@ def test_simple_fills():
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("inpaint") / "run"
     settings = configs.tiny(configs.load("configs/inpaint.py"))
-    settings.parallel.data = 1
     assert loop.train(settings, workdir) == 0
     return workdir
 

@@ -58,9 +58,9 @@ ALONE = {}
     ("module", "way", "devices"),
     [
         (gan_mlp, "vmap", 1),
-        (gan_mlp, "map", 1),
-        (dcgan, "map", 1),
-        (gan_mlp, "vmap", 2),
+        pytest.param(gan_mlp, "map", 1, marks=pytest.mark.slow),
+        pytest.param(dcgan, "map", 1, marks=pytest.mark.slow),
+        pytest.param(gan_mlp, "vmap", 2, marks=pytest.mark.slow),
         (dcgan, "map", 4),
         (gan_mlp, "vmap", 8),
     ],

@@ -152,7 +152,7 @@ def test_a_set_of_sounds(prepared):
 def test_a_run_on_sounds_speaks(prepared, tmp_path, capsys):
     flags = ["data.name=folder", f"data.path={prepared}", "model.name=dcgan"]
     given = configs.tiny(configs.load("configs/cgan.py", flags))
-    given.evaluate_every, given.parallel.data = 0, 1
+    given.evaluate_every = 0
     run, out = tmp_path / "run", tmp_path / "spoken"
     assert loop.train(given, run) == 0
     assert "mean" not in capsys.readouterr().out.splitlines()[1]  # the summary's line of the data
@@ -236,7 +236,7 @@ def test_each_way_delivers_waves(cache, waves):
 def test_wavegan_trains_is_judged_and_speaks(waves, tmp_path, capsys):
     flags = [f"data.path={waves}", "conditional=True", "model.discriminator.shuffle=0"]
     given = configs.tiny(configs.load("configs/wavegan.py", flags))
-    given.evaluate_every, given.parallel.data = 0, 1
+    given.evaluate_every = 0
     run, out = tmp_path / "run", tmp_path / "spoken"
     assert loop.train(given, run) == 0
     assert (run / "samples" / "00000004.png").is_file()

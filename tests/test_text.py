@@ -187,7 +187,6 @@ def test_the_temperature_is_that_of_the_step():
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("text") / "run"
     settings = configs.tiny(configs.load("configs/gumbel.py"))
-    settings.parallel.data = 1
     assert loop.train(settings, workdir) == 0
     return workdir
 

@@ -172,7 +172,6 @@ def test_a_papers_own_setting_fits_together(path):
 )
 def test_config_trains_and_samples(path, tmp_path):
     settings, workdir = tiny(path), tmp_path / "run"
-    settings.parallel.data = 1  # on eight devices it compiles longer
     settings.evaluate_every, settings.log_every = 0, 4
     settings.sample_every = settings.checkpoint_every = 4
     assert loop.train(settings, workdir) == 0

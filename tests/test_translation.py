@@ -462,7 +462,6 @@ def translator(tmp_path_factory):
     """A run of pix2pix from edges."""
     workdir = tmp_path_factory.mktemp("pix2pix") / "run"
     settings = configs.tiny(configs.load("configs/pix2pix.py"))
-    settings.parallel.data = 1
     assert loop.train(settings, workdir) == 0
     return workdir
 
@@ -494,7 +493,7 @@ def test_lines_and_pictures(translator, there_and_back):
 def test_what_is_measured_of_pairs_is_measured_of_targets(tmp_path):
     name = "unpaired:fashion_mnist_mini,fashion_mnist_mini"
     settings = configs.tiny(configs.load("configs/cyclegan.py", [f"data.name={name}"]))
-    settings.model.generator.blocks, settings.parallel.data = 1, 1
+    settings.model.generator.blocks = 1
     settings.data.split, settings.evaluate_every = "train[:64]", 0
     workdir = tmp_path / "run"
     assert loop.train(settings, workdir) == 0

@@ -340,7 +340,7 @@ def test_mistakes_are_told(overrides, message):
 def test_points_take_a_gaussian():
     given = configs.load("configs/vae.py", ["data.name=ring", "evaluate_every=0"])
     config, _ = experiment.prepare(given)
-    with pytest.raises(UserError, match=r"^vae\.likelihood: ring is of points, .* gaussian"):
+    with pytest.raises(UserError, match=r"^vae\.likelihood: ring is of real numbers, .* gaussian"):
         assembly.build(config)
     config.vae.likelihood = "gaussian"
     algorithm = assembly.build(config)
