@@ -283,12 +283,11 @@ def _optimizer(config: ConfigDict, role: str) -> Callable[[Any], optax.GradientT
     return at_step
 
 
-MAY_BE_0 = {"shuffle"}  # of the networks' fields that are whole numbers
-
-
 def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived: Any) -> nn.Module:
-    """The network with its fields from the config's section `role`, of the defaults' types."""
+    """The network with its fields from the config's section `role`, of the defaults' types; whole
+    numbers from 1, or the field's "least", on."""
     fields = {f.name: f.default for f in dataclasses.fields(network)}
+    least = {f.name: f.metadata.get("least", 1) for f in dataclasses.fields(network)}
     for name in ("parent", "name", *derived):
         fields.pop(name)
     chosen = {}
@@ -300,8 +299,8 @@ def _network(network: type[nn.Module], config: ConfigDict, role: str, **derived:
             value = float(value)
         sizes = value if isinstance(value, tuple) else (value,)
         kind = float if type(default) is float else int
-        least = 0 if kind is float or name in MAY_BE_0 else 1
-        sound = all(type(size) is kind and least <= size < LARGEST for size in sizes)
+        lowest = 0 if kind is float else least[name]
+        sound = all(type(size) is kind and lowest <= size < LARGEST for size in sizes)
         right = isinstance(default, str | bool) or sound
         if type(value) is not type(default) or not right:
             raise UserError(f"model.{role}.{name}: {value!r} is not allowed; try {default!r}")

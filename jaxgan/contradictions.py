@@ -7,6 +7,7 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 
 from jaxgan.algorithms import pairs, player
+from jaxgan.data import sound_of
 from jaxgan.errors import UserError, lookup
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
 from jaxgan.rules import EARLIER
@@ -95,7 +96,7 @@ def _of_algorithm(
             f"what it makes of a set's first images",
         ),
         (
-            config.pack > 1 and "sound" in derived.data and flat,
+            config.pack > 1 and sound_of(derived.data.to_dict()) is not None,
             f"pack: {name} is of sounds, which would be joined end to end; set it to 1",
         ),
         (

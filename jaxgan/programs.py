@@ -272,7 +272,7 @@ def _drawing_of_one(
         return _drawing_of_given(config, algorithm, mesh, dataset, key_of)
     like, whole = abstract_state(algorithm, mesh), parallel.replicated(mesh)
     key = key_of(config.seed)
-    sound = data.heard(config.derived.data.to_dict())
+    sound = data.sound_of(config.derived.data.to_dict())
     if len(config.derived.image_shape) == 1 and not sound:
         labels = jnp.arange(2500, dtype=jnp.int32) % max(classes, 1)
         real = np.asarray(dataset.draw(jax.random.fold_in(key, 0), 2500)[0])

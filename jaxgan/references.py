@@ -50,7 +50,7 @@ def open_examples(section: Mapping[str, Any], split: str) -> Examples:
         of_source = opened.details.get("source_channels", 0)
         if len(opened.shape) == 1:
             sounds = Examples(count, count, opened.shape, names, read, identity, opened, whole=read)
-            return heard(sounds, opened.details["sound"])
+            return as_spectrograms(sounds, opened.details["sound"])
         if not of_source:
             return Examples(count, count, opened.shape, names, read, identity, opened)
         *sides, channels = opened.shape
@@ -66,7 +66,7 @@ def open_examples(section: Mapping[str, Any], split: str) -> Examples:
     return _drawn(section["name"], split or section["split"], opened)
 
 
-def heard(sounds: Examples, sound: Mapping[str, Any]) -> Examples:
+def as_spectrograms(sounds: Examples, sound: Mapping[str, Any]) -> Examples:
     """The spectrograms of sounds, by the means and deviations of `sound`."""
 
     @jax.jit
@@ -78,9 +78,8 @@ def heard(sounds: Examples, sound: Mapping[str, Any]) -> Examples:
         waves, labels = sounds.whole(numbers)
         found = np.empty((len(waves), side, side, 1), np.uint8)
         for first in range(0, len(waves), AT_ONCE):  # by NumPy: each process reads its own
-            part = waves[first : first + AT_ONCE].astype(np.float32) / np.float32(32767)
-            pixels = (data.spectrograms(part, sound) + 1) * 127.5
-            found[first : first + AT_ONCE] = np.round(pixels)
+            part = slice(first, first + AT_ONCE)
+            found[part] = data.pictures(waves[part], sound)
         return found, labels
 
     side = len(sound["mean"])

@@ -16,9 +16,8 @@ from jaxtyping import Array, Float, Int, Int16, Key, PyTree, UInt8
 Params = PyTree  # trainable arrays of one network
 Stats = PyTree  # its other variables: BatchNorm moments, power iterations
 Metrics = dict[str, Array]  # scalars of one step
-Batch = dict[
-    str, Array
-]  # image: float32 b h w c in [-1, 1], sounds b l or points b 2; label: int32 b
+# image: float32 b h w c in [-1, 1], sounds b l, or points b 2; label: int32 b
+Batch = dict[str, Array]
 
 Folder = Any  # or file: a pathlib.Path, or one of etils.epath, as at gs://
 

@@ -11,8 +11,7 @@ from jaxgan.cli.main import main
 
 
 def tiny(name, *overrides):
-    settings = config.tiny(config.load(f"configs/{name}.py", overrides))
-    return settings
+    return config.tiny(config.load(f"configs/{name}.py", overrides))
 
 
 @pytest.fixture(scope="module")

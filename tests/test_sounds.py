@@ -196,7 +196,7 @@ def test_a_set_of_waves_has_the_files_samples(split, clips, waves):
     } < of_files
     floats = np.asarray(data.to_float(found))
     assert floats.dtype == np.float32
-    np.testing.assert_allclose(floats, np.maximum(found / 32767, -1), rtol=1e-6)
+    np.testing.assert_allclose(floats, found / 32767, rtol=1e-6)
 
 
 def test_waves_look_like_the_images_of_their_sounds(waves, prepared):
@@ -214,11 +214,16 @@ def test_waves_look_like_the_images_of_their_sounds(waves, prepared):
     pixels, labels = examples.read(np.arange(144))
     assert np.abs(pixels.astype(int) - seen).max() <= 1
     np.testing.assert_array_equal(labels, of_images.read(np.arange(144))[1])
+
+
+def test_what_no_file_holds_is_not_seen(waves):
+    sound = data.open_set("folder", path=str(waves)).details["sound"]
+    seen = lambda samples: np.asarray(data.spectrograms(jnp.asarray(samples), sound))  # noqa: E731
     quiet = np.zeros((1, LENGTH), np.float32)
-    noise = np.float32(1e-5) * np.random.default_rng(0).uniform(-1, 1, (1, LENGTH))
-    np.testing.assert_array_equal(  # no file holds the difference
-        data.spectrograms(quiet, sound), data.spectrograms(quiet + noise.astype(np.float32), sound)
-    )
+    noise = np.random.default_rng(0).uniform(-1, 1, (1, LENGTH)).astype(np.float32)
+    np.testing.assert_array_equal(seen(quiet), seen(quiet + np.float32(1e-5) * noise))
+    np.testing.assert_array_equal(seen(3 * noise), seen((3 * noise).clip(-1, 1)))
+    assert (seen(quiet) != seen(noise)).any()
 
 
 @pytest.mark.parametrize("cache", ["device", "host", "none"])
@@ -278,7 +283,7 @@ def test_two_sets_of_waves_are_measured_by_the_same_scale(clips, waves, prepared
     seen = {image.tobytes() for each in sets[:2] for image in each.read(np.arange(each.total))[0]}
     for half in sets[2:]:
         own = {image.tobytes() for image in half.read(np.arange(half.total))[0]}
-        alike = references.heard(half, sound).read(np.arange(half.total))[0]
+        alike = references.as_spectrograms(half, sound).read(np.arange(half.total))[0]
         assert not own & seen and {image.tobytes() for image in alike} < seen
     metrics = ["--metrics", "sliced_wasserstein"]
     given = ["--real", str(waves), "--fake", str(tmp_path / "waves")]

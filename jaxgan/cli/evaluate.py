@@ -199,7 +199,7 @@ def _evaluate_sets(arguments: argparse.Namespace) -> None:
     planned = judges.plan(real, asked)
     judges.check_alike(planned, asked, images)
     if images.pictures:
-        images = references.heard(images, planned.reference.identity["sound"])
+        images = references.as_spectrograms(images, planned.reference.identity["sound"])
     judge = judges.equip(planned, real, asked)
     trial = evaluation.Trial(judge, parallel.whole_mesh(), images.count)
     print(

@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     config, algorithm, state = experiment.load_run(*of_run)
     axes = len(config.derived.image_shape)
     details = config.derived.data.to_dict()
-    sounding = data.heard(details) is not None
+    sounding = data.sound_of(details) is not None
     if axes < 3 and not out.suffix and not sounding:
         others = "points go to" if axes == 1 else "texts go to .txt,"
         raise UserError(f"--out: {out} is a folder for images; {others} .png, .npy or .npz")

@@ -5,7 +5,7 @@ from jaxgan.data.grammar import to_texts
 from jaxgan.data.idx import load_idx
 from jaxgan.data.picture import read_picture
 from jaxgan.data.pipeline import indices, to_float, to_uint8
-from jaxgan.data.sounds import heard, spectrograms
+from jaxgan.data.sounds import pictures, sound_of, spectrograms
 from jaxgan.data.sources import DATASETS, Dataset, Prepared, directory_of, load, open_set
 from jaxgan.data.toys import TOYS, Stacked, Toy, of_triple
 from jaxgan.data.unpaired import Unpaired
@@ -21,14 +21,15 @@ __all__ = [
     "Unpaired",
     "ahead",
     "directory_of",
-    "heard",
     "indices",
     "load",
     "load_idx",
     "make_feed",
     "of_triple",
     "open_set",
+    "pictures",
     "read_picture",
+    "sound_of",
     "spectrograms",
     "to_float",
     "to_texts",

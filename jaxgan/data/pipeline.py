@@ -34,6 +34,9 @@ def _permutation(seed: int, epoch: int, size: int) -> Int[np.ndarray, " size"]:
     return np.argsort(raw, kind="stable").astype(np.int32)
 
 
+LOUDEST = 32767  # 16-bit sample
+
+
 def kept_as(shape: tuple[int, ...]) -> type[np.uint8] | type[np.int16]:
     """The type of numbers of examples on disk and in memory: pixels, or samples of a sound."""
     return np.int16 if len(shape) == 1 else np.uint8
@@ -44,7 +47,7 @@ def to_float(
 ) -> Float[Array, "..."]:
     """Maps bytes 0..255, or 16-bit samples, to float32 in [-1, 1], linearly."""
     if images.dtype == jnp.int16:
-        return jnp.asarray(images, jnp.float32) / 32767
+        return jnp.asarray(images, jnp.float32) / LOUDEST
     # Not x / 127.5 - 1: XLA multiplies by the reciprocal, and 255 would become 1.0000001.
     return (2 * jnp.asarray(images, jnp.float32) - 255) / 255
 

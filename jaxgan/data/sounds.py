@@ -27,16 +27,15 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxgan.data.pipeline import indices
+from jaxgan.data.pipeline import LOUDEST, indices
 from jaxgan.errors import UserError
-from jaxgan.typing import Array, Float, Int, UInt8
+from jaxgan.typing import Array, Float, Int, Int16, UInt8
 
 DEVIATIONS = 3.0
 ITERATIONS = 16
 QUIET = 0.02  # of the peak
 HELD_OUT = 10  # one clip in so many is for the test
 FLOOR = 1e-6
-LARGEST = 32767  # sample
 
 Clip = Float[np.ndarray, " _"]
 Magnitudes = Float[np.ndarray, "n _"]  # frequencies from low to high, windows
@@ -74,22 +73,35 @@ def log_magnitudes(clip: Clip, size: int) -> Magnitudes:
     return np.log(np.abs(transform(clip, size)[:size]) + FLOOR).astype(np.float32)
 
 
-def to_pixels(logs: Magnitudes, sound: dict[str, Any]) -> UInt8[np.ndarray, "n _ 1"]:
+def to_pixels(logs: Magnitudes, sound: Mapping[str, Any]) -> UInt8[np.ndarray, "n _ 1"]:
     """`sound` has the frequencies' `mean` and `deviation`."""
-    return np.round((_scaled(logs, sound)[..., None] + 1) * 127.5).astype(np.uint8)
+    return _bytes(_scaled(logs, sound))
 
 
-def spectrograms(
-    waves: Float[Array | np.ndarray, "b l"], sound: Mapping[str, Any]
-) -> Float[Array | np.ndarray, "b n n 1"]:
-    """Images within -1 to 1, NumPy's of NumPy's, of what a file of 16 bits holds of the samples."""
+def spectrograms(waves: Float[Array, "b l"], sound: Mapping[str, Any]) -> Float[Array, "b n n 1"]:
+    """Images within -1 to 1 of what a file of 16 bits holds of the samples."""
+    return _scaled(_logs(jnp.round(waves * LOUDEST).clip(-LOUDEST, LOUDEST), sound), sound)
+
+
+def pictures(
+    waves: Int16[np.ndarray, "b l"], sound: Mapping[str, Any]
+) -> UInt8[np.ndarray, "b n n 1"]:
+    """The same of samples as they are kept, as bytes, by NumPy."""
+    return _bytes(_scaled(_logs(waves.astype(np.float32), sound), sound))
+
+
+def _logs(waves: Any, sound: Mapping[str, Any]) -> Any:
+    """The logarithms of magnitudes, b n n, of samples from -LOUDEST to LOUDEST."""
     xp: Any = jnp if isinstance(waves, jax.Array) else np
     size = len(sound["mean"])
-    spectra = transform(xp.round(waves * LARGEST) / LARGEST, size)
-    return _scaled(xp.log(xp.abs(spectra[..., :size, :]) + FLOOR), sound)[..., None]
+    return xp.log(xp.abs(transform(waves / LOUDEST, size)[..., :size, :]) + FLOOR)
 
 
-def heard(details: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _bytes(images: np.ndarray) -> UInt8[np.ndarray, "..."]:
+    return np.round((images + 1) * 127.5).astype(np.uint8)
+
+
+def sound_of(details: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What is known of sounds that are kept as samples; of all other data None."""
     sound = details.get("sound")
     return sound if sound and "samples" in sound else None
@@ -98,13 +110,13 @@ def heard(details: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _scaled(logs: Any, sound: Mapping[str, Any]) -> Any:
     by_row = (*(1,) * (logs.ndim - 2), -1, 1)
     mean, deviation = (np.float32(sound[key]).reshape(by_row) for key in ("mean", "deviation"))
-    return ((logs - mean) / deviation / DEVIATIONS).clip(-1, 1)[..., ::-1, :]
+    return ((logs - mean) / deviation / DEVIATIONS).clip(-1, 1)[..., ::-1, :, None]
 
 
 def to_wave_pixels(clip: Clip) -> np.ndarray:
     """16 bits without a sign, n x n x 1."""
     size = math.isqrt(len(clip))
-    whole = np.round(clip * LARGEST).astype(np.int32) + 2**15
+    whole = np.round(clip * LOUDEST).astype(np.int32) + 2**15
     return whole.astype(np.uint16).reshape(size, size, 1)
 
 
@@ -165,7 +177,7 @@ def write_wav(path: Path, clip: Clip, rate: int) -> None:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
-        file.writeframes(np.int16(np.round(np.clip(clip, -1, 1) * LARGEST)).astype("<i2").tobytes())
+        file.writeframes(np.int16(np.round(np.clip(clip, -1, 1) * LOUDEST)).astype("<i2").tobytes())
 
 
 def cut(samples: Clip, length: int) -> Clip:
@@ -203,10 +215,11 @@ def prepare(path: Path, target: Path, rate: int, size: int, waves: bool) -> dict
     order = indices(seed=0, start=0, count=len(files), size=len(files))
     held_out = len(files) // HELD_OUT
 
-    def look(number: int) -> tuple[Clip, Magnitudes, int | None]:
+    def look(number: int) -> tuple[np.ndarray | None, Magnitudes, int | None]:
         clip = cut(read_wav(files[number], rate), size * size)
-        clip = np.round(clip * LARGEST) / LARGEST  # as a file of 16 bits has it
-        return clip.astype(np.float32), log_magnitudes(clip, size), labels[number]
+        clip = np.round(clip * LOUDEST) / LOUDEST  # as a file of 16 bits has it
+        kept = to_wave_pixels(clip) if waves else None
+        return kept, log_magnitudes(clip, size), labels[number]
 
     found = list(in_threads(look, order.tolist()))
     training = np.stack([logs for _, logs, _ in found[held_out:]])
@@ -217,8 +230,8 @@ def prepare(path: Path, target: Path, rate: int, size: int, waves: bool) -> dict
         **({"samples": size * size} if waves else {}),
     }
     examples = [
-        Example(to_wave_pixels(clip) if waves else to_pixels(logs, sound), label)
-        for clip, logs, label in found
+        Example(to_pixels(logs, sound) if kept is None else kept, label)
+        for kept, logs, label in found
     ]
     digest = hashlib.sha256(repr((rate, size, names)).encode())
     for image, label in examples:

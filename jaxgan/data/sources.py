@@ -198,7 +198,7 @@ def open_folder(folder: Path, split: str, image_size: int) -> Prepared:
     if pair:
         details["source_channels"] = of_pixels
     shape: tuple[int, ...] = size, size, (1 + pair) * of_pixels
-    if sounds.heard(details):
+    if sounds.sound_of(details):
         if size != height:
             raise UserError(f"data.image_size: {folder} is of sounds; leave it at 0")
         shape = (size * size,)

@@ -9,6 +9,8 @@ the shifts of the real one. Clips of 16 x 4^n samples are a pyramid over 16: the
 Labels, which the paper has none of, enter as in dcgan.py; `conditioning` as there, but for "norm".
 """
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -57,7 +59,7 @@ class Discriminator(nn.Module):
     width: int = 64
     conditioning: str = "projection"
     weight_norm: str = "none"
-    shuffle: int = 2  # samples
+    shuffle: int = dataclasses.field(default=2, metadata={"least": 0})  # samples
 
     @nn.compact
     def __call__(
