@@ -165,6 +165,9 @@ def get_config() -> ConfigDict:
     config.evaluation.resize = ""  # tf1_bilinear or pil_bicubic; "": as those features are defined
     # Or frechet (of InceptionV3 it is called fid), kernel, coverage, ...
     config.best_metric = "sliced_wasserstein"  # the value that checkpoints/best is best by
+    config.wandb = ConfigDict()  # Weights & Biases: what metrics.jsonl and samples/ get goes there
+    config.wandb.project = ""  # its name there; "": nothing goes there
+    config.wandb.mode = "online"  # or offline: into wandb/ in the run's folder, for `wandb sync`
     # At a loss or gradient that is no finite number: stop; skip the step; or restore, which goes
     # back to the newest checkpoint, and on from it with other latents.
     config.on_nonfinite = "stop"  # stop, skip or restore

@@ -16,12 +16,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import accountant, data, parallel, schedules, seeds, writer
+from jaxgan import accountant, boards, data, parallel, schedules, seeds, writer
 from jaxgan import workdir as folders
 from jaxgan.algorithms import player
 from jaxgan.assembly import build, scalar
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.config import differences, resolve, swept, validate, with_earlier, with_values
+from jaxgan.config import differences, flatten, resolve, swept, validate, with_earlier, with_values
 from jaxgan.errors import UserError, lookup
 from jaxgan.metrics import INCEPTION, METRICS, metrics_of
 from jaxgan.rules import PLAYERS
@@ -36,6 +36,7 @@ def prepare(config: ConfigDict) -> tuple[ConfigDict, Any]:
     """The resolved config and its data set, opened but not read; both checked."""
     validate(config)
     check_metrics(config)
+    boards.check(config.wandb.project)
     settings = config.data
     dataset = data.open_set(
         settings.name, settings.split, settings.image_size, settings.dir, settings.path
@@ -70,6 +71,19 @@ def make_feed(config: ConfigDict, algorithm: Any, dataset: Any) -> data.Feed:
         batch_size=config.batch_size,
         process=(jax.process_index(), jax.process_count()),
     )
+
+
+def make_boards(config: ConfigDict, folder: Path, name: str, step: int) -> list[boards.Board]:
+    """Where the first process's numbers and pictures go beside `folder`, of a run called `name`
+    that goes on from `step`. Raises UserError."""
+    settings = {k: v for k, v in flatten(config) if not k.startswith(("derived.", "wandb."))}
+    made: list[boards.Board] = [boards.TensorBoard(folder, step, settings)]
+    if config.wandb.project:
+        where = name, config.wandb.project, config.wandb.mode
+        there = boards.WeightsAndBiases(folder, *where, settings)
+        writer.say(f"Weights & Biases: {there.place}")
+        made.append(there)
+    return made
 
 
 def members(config: ConfigDict) -> list[seeds.Member]:

@@ -227,8 +227,11 @@ class _Training:
     def to_the_end(self) -> tuple[int, float]:
         """The step reached and the seconds that the run has taken."""
         config, run, first = self.config, self.run, self.start.step
+        folder, boards = run.mirror.folder, []
+        if parallel.is_first():
+            boards = experiment.make_boards(config, folder, run.mirror.home.name, first)
         with (
-            closing(writer.Writer(run.mirror.folder, first)) as self.output,
+            closing(writer.Writer(folder, first, boards)) as self.output,
             closing(writer.Progress(first, config.steps, not parallel.is_first())) as self.progress,
             closing(inputs_of(config, self.programs.feed, run.mesh, first)) as inputs,
         ):

@@ -136,6 +136,8 @@ RULES: dict[str, Rule] = {
     **{f"evaluation.{key}": TEXT for key in EVALUATION},
     "evaluation.samples": COUNT,
     "best_metric": TEXT,
+    "wandb.project": TEXT,
+    "wandb.mode": Rule(str, among=("online", "offline")),
     "on_nonfinite": Rule(str, among=("stop", "skip", "restore")),
     "nonfinite_attempts": COUNT,
 }
@@ -180,6 +182,7 @@ EARLIER: dict[str, Any] = {
     "augment": {"kimg": 500.0},
     "parallel": {"synchronise": False, "seeds": "auto"},
     "sweep": {},
+    "wandb": {"project": "", "mode": "online"},
 }
 
 # Keys that may change when a run goes on: they do not change what a step computes, or only how it
@@ -196,6 +199,8 @@ HARMLESS = (
     "evaluation.samples",
     *(f"evaluation.{key}" for key in EVALUATION),
     "best_metric",
+    "wandb.project",
+    "wandb.mode",
     "on_nonfinite",
     "nonfinite_attempts",
     "derived.kimg",

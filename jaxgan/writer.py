@@ -1,6 +1,6 @@
 """What a run leaves in its folder, and what the user sees of it meanwhile.
 
-metrics.jsonl (one object a line), TensorBoard event files, samples/STEP.png, curves.png.
+metrics.jsonl (one object a line), samples/STEP.png, curves.png; and what boards.py writes.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import numpy as np
 import tqdm
 from PIL import Image, ImageDraw
 
+from jaxgan.boards import Board
 from jaxgan.errors import UserError
 from jaxgan.typing import Float, Folder, UInt8
 
@@ -120,11 +121,12 @@ def scatter(
 class Writer:
     """Metrics and samples of a run that goes on from `step`; later lines are taken out.
 
-    `lines` are those of metrics.jsonl.
+    `lines` are those of metrics.jsonl. What is written goes to the boards, too, which are closed
+    with this.
     """
 
-    def __init__(self, workdir: Path, step: int):
-        self.workdir = workdir
+    def __init__(self, workdir: Path, step: int, boards: Sequence[Board] = ()):
+        self.workdir, self.boards = workdir, boards
         (workdir / "samples").mkdir(exist_ok=True)
         for folder in (workdir, workdir / "samples"):  # what a killed process has left
             for partial in folder.glob(".*.partial"):
@@ -133,9 +135,6 @@ class Writer:
         with whole_file(workdir / "metrics.jsonl") as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
         self._file: IO[bytes] = open(workdir / "metrics.jsonl", "ab", buffering=0)  # noqa: SIM115
-        from tensorboardX import SummaryWriter  # here: only training needs it
-
-        self._board = SummaryWriter(str(workdir), purge_step=step + 1)
 
     def metrics(self, values: dict[str, Any]) -> None:
         """One line. `values` begins with step; None is a value that is no finite number."""
@@ -147,9 +146,9 @@ class Writer:
         except OSError as error:
             path = self.workdir / "metrics.jsonl"
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-        for name, value in values.items():
-            if name not in ("step", "seeds") and value is not None:
-                self._board.add_scalar(name, value, values["step"])
+        finite = {k: v for k, v in values.items() if k not in ("step", "seeds") and v is not None}
+        for board in self.boards:
+            board.scalars(finite, values["step"])
 
     def sync(self) -> None:
         """Returns when the lines are on the disk, so that no checkpoint gets there before them."""
@@ -160,12 +159,14 @@ class Writer:
         for name, image in images.items():
             ending = f"_{name.replace(' ', '_')}" if name else ""
             write_png(self.workdir / "samples" / f"{step:08d}{ending}.png", image)
-            self._board.add_image(f"samples{ending}", image, step, dataformats="HWC")
+            for board in self.boards:
+                board.picture(f"samples{ending}", image, step)
 
     def close(self) -> None:
         self._file.close()
-        with contextlib.suppress(OSError):  # a full disk, of which the run has told
-            self._board.close()
+        for board in self.boards:
+            with contextlib.suppress(OSError):  # a full disk, of which the run has told
+                board.close()
 
 
 def read_metrics(workdir: Path) -> list[dict]:

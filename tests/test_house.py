@@ -15,7 +15,7 @@ CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 FLOORS = [
     {"typing", "errors"},
     {"ops", "data", "checkpoint", "writer", "parallel", "seeds", "schedules", "config", "rules"}
-    | {"workdir", "signals", "health", "weights", "processes", "accountant"},
+    | {"workdir", "signals", "health", "weights", "processes", "accountant", "boards"},
     {"models", "losses", "likelihoods", "penalties", "augment", "metrics"},
     {"stylize"},
     {"algorithms"},
@@ -36,6 +36,7 @@ NEIGHBOURS = {
     ("config", "rules"),
     ("rules", "schedules"),
     ("seeds", "parallel"),
+    ("writer", "boards"),
 }  # the only rooms of one floor that know each other
 
 # Third-party packages, and the rooms that may import them.
@@ -49,6 +50,8 @@ ONLY = {
     "absl": {"train", "data"},
     "pickletools": {"weights"},
     "safetensors": {"weights"},
+    "tensorboardX": {"boards"},
+    "wandb": {"boards"},
     **{package: set() for package in ("tensorflow", "pickle", "dill", "cloudpickle", "joblib")},
 }
 # Of what is not in the standard library: jax, typing, errors.
