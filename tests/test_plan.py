@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from jaxgan import config, data
@@ -247,6 +248,18 @@ def leaves(state, player):
 
 
 @pytest.mark.slow
+def test_a_program_that_cannot_be_read_is_told_with_its_memory(tmp_path, capsys, monkeypatch):
+    def unread(compiled):
+        raise jax.errors.JaxRuntimeError("INTERNAL: RET_CHECK failure\n*** Begin stack trace ***")
+
+    monkeypatch.setattr(jax.stages.Compiled, "as_text", unread)
+    [found] = planned(tmp_path, *SMALL, topology="cpu:1")
+    assert found["fits"] and found["flops"] > 0 and found["memory"]["peak"] > 0
+    assert "collectives" not in found
+    last = capsys.readouterr().out.splitlines()[-3]
+    assert last == "  program       cannot be read: INTERNAL: RET_CHECK failure"
+
+
 def test_accumulation_needs_less_memory_and_precision_is_a_key(tmp_path):
     wide = ["--config.data.name=cifar10", "--config.model.generator.width=8"]
     wide += ["--config.model.discriminator.width=8", "--config.steps_per_call=2"]

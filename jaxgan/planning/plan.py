@@ -153,22 +153,30 @@ def _call(config: ConfigDict, dataset: Any, topology: Topology, devices: list[An
 
 
 def _read(call: Call, topology: Topology, compiled: Any) -> Figures:
-    """The figures of the compiled call."""
-    steps, text = len(call.inputs["step"]), compiled.as_text()
-    program = hlo.parse(text)
-    moved, inside, memory = traffic(program), contents(program), _memory(call, compiled)
-    counted = _flops(call, "tpu" if topology.chip else "cpu")
+    """The figures of the compiled call; without what it moves and sends where its text cannot be
+    read, the reason in its place: libtpu may write what this jaxlib does not know."""
+    memory, counted = _memory(call, compiled), _flops(call, "tpu" if topology.chip else "cpu")
     per_device = counted.flops / topology.devices
+    found: Figures = {
+        "fits": topology.chip is None or memory["peak"] <= topology.chip.usable,
+        "flops": per_device,
+        "memory": memory,
+    }
+    if topology.chip:
+        found |= {"hbm": topology.chip.hbm, "usable": topology.chip.usable}
+    try:
+        text = compiled.as_text()
+    except jax.errors.JaxRuntimeError as error:
+        return found | {"unread": str(error).splitlines()[0]}
+    steps, program = len(call.inputs["step"]), hlo.parse(text)
+    moved, inside = traffic(program), contents(program)
     collectives = {each: number / steps for each, number in moved.collectives.items()}
     kinds: Counter[tuple[str, int]] = Counter()
     sizes: Counter[tuple[str, int]] = Counter()
     for each, number in collectives.items():
         kinds[each.kind, each.devices] += number  # type: ignore[assignment]
         sizes[each.kind, each.devices] += number * each.bytes  # type: ignore[assignment]
-    found: Figures = {
-        "fits": topology.chip is None or memory["peak"] <= topology.chip.usable,
-        "flops": per_device,
-        "memory": memory,
+    found |= {
         "hbm_bytes": moved.hbm / steps,
         "collectives": [
             {"kind": kind, "devices": n, "number": number, "bytes": sizes[kind, n]}
@@ -186,8 +194,6 @@ def _read(call: Call, topology: Topology, compiled: Any) -> Figures:
     images = call.algorithm.n_critic * call.algorithm.batch_size
     expected = moved.cycles / steps / topology.chip.clock
     return found | {
-        "hbm": topology.chip.hbm,
-        "usable": topology.chip.usable,
         "roofline": {
             **line._asdict(),
             "step": line.step,

@@ -19,6 +19,8 @@ def details(name: str, found: Figures) -> str:
     if "memory" not in found:
         return f"{head}\n  memory        {_too_large(found)}"
     lines = [head, *_memory(found), f"  products      {found['flops'] / 1e9:,.2f} GFLOP a step"]
+    if "unread" in found:
+        return "\n".join([*lines, f"  program       cannot be read: {found['unread']}"])
     lines.append(f"  memory moved  {size(found['hbm_bytes'])} a step")
     lines += _collectives(found)
     if "roofline" in found:
