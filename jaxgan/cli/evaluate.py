@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.workdir = [*map(folder_at, arguments.workdir or ())]
     for path in (*(each / "evaluation.json" for each in arguments.workdir), arguments.out):
         if path:
-            _earlier(path)  # what is wrong there is told before the work
+            earlier(path)  # what is wrong there is told before the work
     with jax.set_mesh(parallel.whole_mesh()):
         for workdir in arguments.workdir:
             _evaluate_run(workdir, arguments)
@@ -299,7 +299,7 @@ def _record(judge, columns: dict[str, dict]) -> dict[str, Any]:
     return {"figures": columns, "protocol": judge.protocol, **hardware, **software}
 
 
-def _earlier(path: Any) -> list[dict[str, Any]]:
+def earlier(path: Any) -> list[dict[str, Any]]:
     """The evaluations in a file. Raises UserError where it is something else."""
     if not path.is_file():
         return []
@@ -319,5 +319,5 @@ def _add(path: Any, entry: dict[str, Any]) -> None:
     def same(each: dict[str, Any]) -> bool:
         return all(each.get(key) == value for key, value in entry.items() if key != "figures")
 
-    writer.write_json(path, [*(each for each in _earlier(path) if not same(each)), entry])
+    writer.write_json(path, [*(each for each in earlier(path) if not same(each)), entry])
     print(f"\n{path}", flush=True)
