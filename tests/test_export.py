@@ -141,7 +141,7 @@ def untrained(name, shape=(28, 28, 1), details=()):
     algorithm = experiment.algorithm_of(settings, begun=True)
     like = jax.eval_shape(algorithm.init, jax.random.key(0))
     draw = np.random.default_rng(0).uniform  # variances are above 0
-    drawn = lambda low: lambda x: draw(low, 0.5, x.shape).astype(x.dtype)  # noqa: E731
+    drawn = lambda low: lambda x: jnp.asarray(draw(low, 0.5, x.shape), x.dtype)  # noqa: E731
     params, stats = (
         jax.tree.map(drawn(low), tree)
         for tree, low in ((like.ema.params, -0.5), (like.ema.stats, 0.1))

@@ -6,9 +6,18 @@ The averaged weights (EMA) as model.safetensors, and all that is needed to draw 
 config.json: `jaxgan.load("clothes")` reads both. README.md is a model card, with what
 `evaluate` measured at that step. The folder can be uploaded to the Hugging Face Hub as it is, from
 where `jaxgan.load("owner/name")` reads it (`pip install -e ".[hub]"`).
+
+    python -m jaxgan export --workdir runs/cgan --format stablehlo --out program
+    python -m jaxgan export --workdir runs/cgan --format onnx --out portable
+
+A program from latents (and labels) to float32 images, with the weights in it and a batch of any
+size: stablehlo for JAX on CPU, CUDA and TPU, of about the same age as the one that wrote it; onnx
+for ONNX Runtime (`pip install --no-deps -r docs/requirements-onnx.txt`). Each is kept only if it
+gives the run's own images. What lasts are safetensors.
 """
 
 import argparse
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -78,7 +87,51 @@ Flax's variables, `config.json` the settings by which the network is built."""
     _card(folder, model, arguments, text, "jaxgan")
 
 
-FORMATS = {"safetensors": _safetensors}
+def _stablehlo(folder: Path, model: Any, arguments: argparse.Namespace) -> None:
+    import jax
+
+    from jaxgan.exports import stablehlo
+
+    _tell(stablehlo.write(folder, model))
+    z = f"z = jax.random.normal(jax.random.key(0), (16, {model.config.z_dim}))"
+    labels = f"labels = jax.numpy.arange(16) % {len(model.class_names)}"
+    draw, names = (f"{z}\n{labels}", "z, labels") if model.class_names else (z, "z")
+    told = {"jax": jax.__version__, "platforms": ", ".join(stablehlo.PLATFORMS)}
+    _card(folder, model, arguments, _used(stablehlo.USE, model, draw=draw, names=names, **told))
+
+
+def _onnx(folder: Path, model: Any, arguments: argparse.Namespace) -> None:
+    from jaxgan.exports import onnx
+
+    _tell(onnx.write(folder, model))
+    z = f"z = np.random.default_rng(0).standard_normal((16, {model.config.z_dim}), np.float32)"
+    labels = f"labels = np.arange(16, dtype=np.int32) % {len(model.class_names)}"
+    draw, names = z, '"z": z'
+    if model.class_names:
+        draw, names = f"{z}\n{labels}", f'{names}, "labels": labels'
+    opset = json.loads((folder / "config.json").read_text())["opset"]
+    text = _used(onnx.USE, model, draw=draw, names=names, opset=opset)
+    _card(folder, model, arguments, text, "onnx")
+
+
+FORMATS = {"safetensors": _safetensors, "stablehlo": _stablehlo, "onnx": _onnx}
+
+
+def _used(text: str, model: Any, **values: Any) -> str:
+    """How a program is used: lines for a card."""
+    from jaxgan.exports.programs import LATENTS
+
+    shape, output = model.config.derived.image_shape, "Points are in the units of the data."
+    if len(shape) == 3:
+        output = "Images are -1 where black and 1 where white; clip what lies beyond."
+    elif model.config.derived.data.get("sound"):
+        output = "Sounds lie within -1 to 1."
+    common = {"latents": LATENTS[model.config.latent], "output": output}
+    return text.format(shape=f"({', '.join(map(str, [16, *shape]))})", **common, **values)
+
+
+def _tell(worst: float) -> None:
+    print(f"its images differ from the run's by {worst:.1g} at most")
 
 
 def _card(
