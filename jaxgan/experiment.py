@@ -237,6 +237,11 @@ def read_config(workdir: Folder) -> ConfigDict:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     otherwise = f"--workdir: {workdir} is not a run's folder (see its config.json)"
+    if isinstance(settings, dict) and str(settings.get("format")).startswith("jaxgan."):
+        otherwise = (
+            f"--workdir: {workdir} is an export ({settings['format'][:40]}); name the run, or "
+        )
+        otherwise += "to draw from it an export of safetensors"
     return config_of(settings, path, otherwise)
 
 

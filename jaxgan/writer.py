@@ -45,15 +45,16 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to write to that takes the name `path` when the block ends well: all or nothing.
-
-    `path` may be an empty folder, and nothing else that is there.
-    """
+    """A folder to write files to that takes the name `path` when the block ends well: all or
+    nothing. An empty folder may be there by that name."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         yield partial
+        for each in partial.iterdir():
+            with open(each, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -275,6 +275,17 @@ def test_mistakes_in_exporting_are_one_sentence(run, folder, tmp_path, capsys):
     assert left == ["file", "full"]
 
 
+def test_other_verbs_need_the_run(folder, capsys):
+    assert main(["evaluate", "--workdir", str(folder)]) == 2
+    assert one_sentence(capsys, str(folder), "is an export (jaxgan.generator)", "name the run")
+
+
+def test_an_empty_folder_is_filled(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert export(run, tmp_path / "out") == 0
+    assert jaxgan.load(tmp_path / "out").step == 4
+
+
 def test_an_export_that_fails_leaves_nothing(run, tmp_path, monkeypatch):
     def broken(*_):
         raise UserError("the disk is full")
