@@ -80,6 +80,9 @@ for name in ("1.npz", "3.npz"):
     np.testing.assert_allclose(images, given["expected"], atol=1e-5)
     assert images.dtype == np.float32
 assert program.platforms == ("cpu", "cuda", "tpu")
+text = program.mlir_module()
+assert text.count("stablehlo.convolution") and "precision = [HIGHEST" in text
+assert "stablehlo.case" in text and "DEFAULT" not in text
 assert not {"jaxgan", "flax"} & set(sys.modules)
 """
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

@@ -82,8 +82,8 @@ images = model.sample(seed=0, n=64{labels})
 ```
 
 `sample` gives what `python -m jaxgan sample --seed 0` draws of the run; `model.generate(z, labels)`
-the images of latents, float32 in [-1, 1]. `model.safetensors` has the weights by the names of
-Flax's variables, `config.json` the settings by which the network is built."""
+what these latents become, float32. `model.safetensors` has the weights by the names of Flax's
+variables, `config.json` the settings by which the network is built."""
     _card(folder, model, arguments, text, "jaxgan")
 
 

@@ -24,8 +24,8 @@ LICENCES = {
     **dict.fromkeys(
         ("fashion_mnist_mini", "fashion_mnist"), "of Fashion-MNIST, © 2017 Zalando SE, MIT licence"
     ),
-    **dict.fromkeys(("ring", "grid", "swiss_roll"), "points drawn by jaxgan, no rights reserved"),
-    "grammar": "expressions drawn by jaxgan, no rights reserved",
+    **dict.fromkeys(("ring", "grid", "swiss_roll"), "drawn by jaxgan itself"),
+    "grammar": "drawn by jaxgan itself",
 }
 
 
@@ -142,7 +142,7 @@ def _figures(page: Page) -> list[str]:
         rows = dict.fromkeys(name for column in columns.values() for name in column)
         lines += [f"| | {' | '.join(map(_line, names))} |", f"|---|{'---|' * len(names)}"]
         for row in rows:
-            cells = (_cell(columns[name].get(row)) for name in names)
+            cells = (cell(columns[name].get(row)) for name in names)
             lines.append(f"| {_line(row)} | {' | '.join(cells)} |")
         lines += ["", *_protocol(entry), ""]
     return lines
@@ -166,7 +166,8 @@ def _protocol(entry: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _cell(entry: Mapping[str, Any] | None) -> str:
+def cell(entry: Mapping[str, Any] | None) -> str:
+    """A figure of evaluation.json with its standard error."""
     if entry is None:
         return "-"
     if entry["value"] is None:

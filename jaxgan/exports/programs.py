@@ -4,7 +4,8 @@
     labels  int32 b, from 0 on; where the model is conditional
     images  float32 b h w c, within -1 to 1 (r3gan's are not confined), or points, or sounds
 
-b is any number. BatchNorm takes its running averages.
+b is any number. BatchNorm takes its running averages. Products are as exact as float32 is, on
+accelerators too, so that images are the same everywhere.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from jaxgan import archive
 from jaxgan.errors import UserError
 from jaxgan.pretrained import Model
 
+PRODUCTS = "highest"  # precision of products: accelerators would round factors of float32
 BATCHES = 1, 3  # of which a program is tried
 # The most that a program's numbers may differ from the run's, by its arithmetic, in units of the
 # largest where that is above 1. bfloat16 has eight bits, and compilers round at different places.
@@ -41,7 +43,8 @@ def generator(model: Model) -> Callable[..., Any]:
 
     def of_latents(z, labels=None):
         given = jnp.zeros(z.shape[0], jnp.int32) if labels is None else labels
-        return model.algorithm.render(model.state, z, given)
+        with jax.default_matmul_precision(PRODUCTS):
+            return model.algorithm.render(model.state, z, given)
 
     return of_latents
 
@@ -62,7 +65,9 @@ def check(model: Model, call: Callable[..., Any], what: str) -> float:
         z = draw((count, model.config.z_dim)).astype(np.float32)
         labels = np.arange(count, dtype=np.int32) % max(len(model.class_names), 1)
         given = (z, labels) if model.class_names else (z,)
-        expected, found = model.generate(*given), np.asarray(call(*given))
+        with jax.default_matmul_precision(PRODUCTS):
+            expected = model.generate(*given)
+        found = np.asarray(call(*given))
         if found.shape != expected.shape:
             raise UserError(f"{what}: gives {found.shape} where the run gives {expected.shape}")
         difference = float(np.abs(found - expected).max())
