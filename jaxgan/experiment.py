@@ -250,9 +250,21 @@ def read_config(workdir: Folder) -> ConfigDict:
         settings = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
+    otherwise = f"--workdir: {workdir} is not a run's folder (see its config.json)"
+    if isinstance(settings, dict) and str(settings.get("format")).startswith("jaxgan."):
+        otherwise = (
+            f"--workdir: {workdir} is an export ({settings['format'][:40]}); name the run, or "
+        )
+        otherwise += "to draw from it an export of safetensors"
+    return config_of(settings, path, otherwise)
+
+
+def config_of(settings: Any, path: Folder, otherwise: str) -> ConfigDict:
+    """The resolved config that JSON from the file `path` is, checked; a UserError that says
+    `otherwise` where it is none."""
     derived = settings.get("derived") if isinstance(settings, dict) else None
     if not isinstance(derived, dict) or not derived.keys() >= DERIVED:
-        raise UserError(f"--workdir: {workdir} is not a run's folder (see its config.json)")
+        raise UserError(otherwise)
     settings = with_earlier(settings)
     try:
         rest = {key: value for key, value in settings.items() if key != "derived"}

@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.workdir = [*map(folder_at, arguments.workdir or ())]
     for path in (*(each / "evaluation.json" for each in arguments.workdir), arguments.out):
         if path:
-            _earlier(path)  # what is wrong there is told before the work
+            earlier(path)  # what is wrong there is told before the work
     with jax.set_mesh(parallel.whole_mesh()):
         for workdir in arguments.workdir:
             _evaluate_run(workdir, arguments)
@@ -249,12 +249,14 @@ def _line(values: dict[str, Any]) -> str:
 
 def _print(columns: dict[str, dict[str, dict]], directions: dict[str, int]) -> None:
     """A row for each value, a column for each set; then the classes, a row each."""
+    from jaxgan.exports.card import cell
+
     meaning = {1: "more is better", -1: "less is better", 0: ""}
     first = next(iter(columns.values()))
     width = max(map(len, first), default=0)
     print(f"\n{'':<{width}}  " + "  ".join(f"{name:>20}" for name in columns))
     for name in first:
-        cells = [_cell(figures.get(name)) for figures in columns.values()]
+        cells = [cell(figures.get(name)) for figures in columns.values()]
         print(f"{name:<{width}}  " + "  ".join(f"{cell:>20}" for cell in cells), end="")
         of = first[name]
         few = "classes" in of and of["classes"] < len(of["of_each_class"])
@@ -278,15 +280,6 @@ def _known(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
 
 
-def _cell(entry: dict | None) -> str:
-    if entry is None:
-        return "-"
-    error = entry["standard_error"]
-    if entry["value"] is None:
-        return "none"
-    return f"{entry['value']:.4g}" + (f" ± {error:.1g}" if error is not None else "")
-
-
 def _record(judge, columns: dict[str, dict]) -> dict[str, Any]:
     import jax
 
@@ -299,7 +292,7 @@ def _record(judge, columns: dict[str, dict]) -> dict[str, Any]:
     return {"figures": columns, "protocol": judge.protocol, **hardware, **software}
 
 
-def _earlier(path: Any) -> list[dict[str, Any]]:
+def earlier(path: Any) -> list[dict[str, Any]]:
     """The evaluations in a file. Raises UserError where it is something else."""
     if not path.is_file():
         return []
@@ -319,5 +312,5 @@ def _add(path: Any, entry: dict[str, Any]) -> None:
     def same(each: dict[str, Any]) -> bool:
         return all(each.get(key) == value for key, value in entry.items() if key != "figures")
 
-    writer.write_json(path, [*(each for each in _earlier(path) if not same(each)), entry])
+    writer.write_json(path, [*(each for each in earlier(path) if not same(each)), entry])
     print(f"\n{path}", flush=True)

@@ -6,6 +6,7 @@ import sys
 from jaxgan import __version__, cli
 from jaxgan.cli import (
     evaluate,
+    export,
     inpaint,
     plan,
     prepare,
@@ -20,6 +21,7 @@ from jaxgan.cli import (
 VERBS = {
     "sample": sample,
     "evaluate": evaluate,
+    "export": export,
     "reconstruct": reconstruct,
     "translate": translate,
     "traverse": traverse,

@@ -6,6 +6,8 @@ images of a longer series are those of a shorter one.
     python -m jaxgan sample --workdir runs/cgan --num 64 --out grid.png
     python -m jaxgan sample --workdir runs/cgan --num 100 --labels 3,8 --out dresses_and_bags.npz
     python -m jaxgan sample --workdir runs/cgan --num 1000 --out folder
+
+The folder that `export --format safetensors` writes may stand for the run's.
 """
 
 import argparse
@@ -98,11 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
     import tqdm
 
-    from jaxgan import data, experiment, parallel
-    from jaxgan.sampler import CHUNK, Sampler
+    from jaxgan import data, pretrained
+    from jaxgan.sampler import CHUNK
 
-    of_run = folder_at(arguments.workdir), arguments.step, arguments.member
-    config, algorithm, state = experiment.load_run(*of_run)
+    folder = folder_at(arguments.workdir)
+    model = pretrained.open_model(folder, arguments.step, arguments.member)
+    config = model.config
     axes = len(config.derived.image_shape)
     details = config.derived.data.to_dict()
     sounding = data.sound_of(details) is not None
@@ -111,46 +114,43 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--out: {out} is a folder for images; {others} .png, .npy or .npz")
     if axes != 2 and out.suffix == ".txt":
         raise UserError(f"--out: {out} is for texts; name a .png, .npy or .npz file, or a folder")
-    if not hasattr(algorithm, "sample"):
-        raise UserError(
-            f"--workdir: {arguments.workdir} is a run of the algorithm {config.algorithm}, which "
-            f"starts from images; see reconstruct"
-        )
-    classes = _classes(arguments, config)
+    names = None
+    if arguments.labels is not None:
+        names = [name.strip() for name in arguments.labels.split(",")]
+    classes = pretrained.classes_of(config, names, "--labels")
     labels = np.resize(np.array(classes, np.int32), arguments.num)
-    mesh = parallel.make_mesh(1, 1)
-    sampler = Sampler(algorithm, mesh, arguments.truncation, arguments.statistics)
-    drawn = sampler.draw(state, np.array(classes), arguments.num, arguments.seed)
-    with jax.set_mesh(mesh):
+    how = arguments.truncation, arguments.statistics
+    drawn = model.draw(arguments.seed, arguments.num, classes, *how)
+    with jax.set_mesh(model.mesh):
         chunks = tqdm.tqdm(
             drawn, total=math.ceil(arguments.num / CHUNK), unit="chunk", disable=None
         )
         images = np.concatenate([np.asarray(chunk) for chunk in chunks])[: arguments.num]
     _write(out, images, labels, bool(config.derived.num_classes), details.get("sound"))
     kind = "sounds" if sounding else {1: "points", 2: "texts"}.get(axes, "images")
-    print(f"{len(images):,} {kind} of step {int(state.step):,}: {out}")
+    print(f"{len(images):,} {kind} of step {model.step:,}: {out}")
     return 0
 
 
-def _classes(arguments: argparse.Namespace, config) -> list[int]:
-    """The classes to draw in turn; [0] for an unconditional model."""
-    names, count = list(config.derived.class_names), config.derived.num_classes
-    if arguments.labels is None:
-        return list(range(max(count, 1)))
-    if not count:
-        raise UserError(f"--labels: the model in {arguments.workdir} is unconditional")
-    chosen = []
-    for text in map(str.strip, arguments.labels.split(",")):
-        number = names.index(text) if text in names else text
-        if not str(number).isdecimal() or int(number) >= count:
-            listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-            raise UserError(f"--labels: there is no class {text!r}; there are: {listed}")
-        chosen.append(int(number))
-    return chosen
+def picture(images, columns: int, sound=None):
+    """One picture, uint8 h w c, of images in rows of `columns`; of sounds' spectrograms, of points
+    or of texts."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxgan import data, writer
+
+    if sound and images.ndim == 2:
+        images = np.asarray(data.to_uint8(data.spectrograms(jnp.asarray(images), sound)))
+    pictures = {
+        2: lambda: writer.scatter(images),
+        3: lambda: writer.page(data.to_texts(images)),
+        4: lambda: writer.grid(images, columns),
+    }
+    return pictures[images.ndim]()
 
 
 def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:
-    import jax.numpy as jnp
     import numpy as np
 
     from jaxgan import data, writer
@@ -162,14 +162,7 @@ def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:
         raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
     if out.suffix == ".png":
         columns = math.ceil(math.sqrt(len(images)))
-        if sound and images.ndim == 2:
-            images = np.asarray(data.to_uint8(data.spectrograms(jnp.asarray(images), sound)))
-        pictures = {
-            2: lambda: writer.scatter(images),
-            3: lambda: writer.page(data.to_texts(images)),
-            4: lambda: writer.grid(images, columns),
-        }
-        writer.write_png(out, pictures[images.ndim]())
+        writer.write_png(out, picture(images, columns, sound))
     elif out.suffix == ".txt":
         with writer.whole_file(out) as partial:
             partial.write_text("".join(f"{text}\n" for text in data.to_texts(images)))

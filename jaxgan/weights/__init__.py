@@ -13,7 +13,7 @@ arguments. So no constructor runs before its sizes are known to lie within the f
 import mmap
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,26 +33,41 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     its own; its other entries are skipped. Raises UserError, naming the file, where it is missing,
     of another format, truncated or corrupt, would call anything else, or has more than 4 GiB.
     """
+    tensors = _opened(path, _read)
+    if not tensors:
+        raise UserError(f"{path}: there are no tensors in it")
+    return tensors
+
+
+def read_like(path: Path, like: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file that has those of `like`, by their names, shapes and
+    dtypes, and no others; its size is compared before anything is read. Raises UserError."""
+    return _opened(path, lambda _, content: plain.read_safetensors_like(content, like))
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Arrays and numbers by name, as a safetensors file."""
+    arrays = {name: np.asarray(x) for name, x in tensors.items()}
+    plain.write_safetensors(path, arrays, dict(metadata or {}))
+
+
+def _opened(
+    path: Path, read: Callable[[IO[bytes], mmap.mmap], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise Bad("is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                tensors = _read(file, content)
-        if not tensors:
-            raise Bad("there are no tensors in it")
-        return tensors
+                return read(file, content)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Bad as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # hostile bytes make every parser raise anything
         raise UserError(f"{path}: truncated or corrupt ({type(error).__name__})") from error
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Any]) -> None:
-    """Arrays and numbers by name, as a safetensors file."""
-    plain.write_safetensors(path, {name: np.asarray(x) for name, x in tensors.items()})
 
 
 def _read(file: IO[bytes], content: mmap.mmap) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -20,6 +21,8 @@ _SAFETENSORS = {
     "BOOL": "|b1",
     "BF16": BFLOAT16,
 }
+
+_METADATA, _ENTRY = 2**16, 256  # bytes of a header, at most: beside its entries, and of each
 
 
 def read_safetensors(content: mmap.mmap) -> dict[str, np.ndarray]:
@@ -37,9 +40,35 @@ def read_safetensors(content: mmap.mmap) -> dict[str, np.ndarray]:
     return copied(views)
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+def read_safetensors_like(content: mmap.mmap, like: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Those with the names, shapes and dtypes of `like`, or Bad."""
+    arrays = sum(math.prod(each.shape) * each.dtype.itemsize for each in like.values())
+    header = int.from_bytes(content[:8], "little")
+    most = _METADATA + sum(len(name.encode()) + _ENTRY for name in like)
+    if len(content) < 8 or header > most or len(content) != 8 + header + arrays:
+        raise Bad(
+            f"truncated, corrupt or of another network: it has {len(content):,} bytes, but the "
+            f"network's arrays are {arrays:,}, with up to {most:,} before them"
+        )
+    tensors = read_safetensors(content)
+    if tensors.keys() != like.keys():
+        odd = sorted(tensors.keys() ^ like.keys())[0]
+        raise Bad(f"of another network: {odd[:80]!r} is in one of the two and not in the other")
+    for name, there in tensors.items():
+        of = like[name]
+        if (there.shape, there.dtype) != (of.shape, of.dtype):
+            raise Bad(
+                f"of another network: {name!r} is {there.dtype} of {list(there.shape)}, and should "
+                f"be {of.dtype} of {list(of.shape)}"
+            )
+    return tensors
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]
+) -> None:
     contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    path.write_bytes(safetensors.numpy.save(contiguous))
+    path.write_bytes(safetensors.numpy.save(contiguous, metadata or None))
 
 
 def read_npz(
