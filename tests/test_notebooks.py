@@ -9,6 +9,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+STEPS = "steps=10 steps_per_call=1 log_every=1 checkpoint_every=1 parallel.data=1"
 
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
@@ -19,21 +20,41 @@ def test_ipynb_is_its_py_and_holds_no_outputs(source):
     assert not any(cell.get("outputs") for cell in pairs[1].cells)
 
 
-def test_quickstart_runs(tmp_path, monkeypatch):
-    for name in ("train.py", "configs", "jaxgan", "notebooks"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    small = "batch_size=8 steps=10 steps_per_call=1 log_every=1 sample_every=1 checkpoint_every=1"
-    width = "model.generator.width=4 model.discriminator.width=4 parallel.data=1"
-    monkeypatch.setenv("JAXGAN_QUICKSTART", f"{small} {width}")
-    book = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", as_version=4)
-    client = NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
-    client.execute()
-    images = [
-        output
+@pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_opens_in_colab_and_begins_as_all_do(source):
+    first, second = jupytext.read(source).cells[:2]
+    assert f"jaxgan/jaxgan/blob/main/notebooks/{source.stem}.ipynb)" in first.source
+    assert second.source == jupytext.read(NOTEBOOKS[0]).cells[1].source  # installs
+
+
+def pictures(name, folder, monkeypatch, changes):
+    """Runs the notebook in `folder` and gives what its cells show, kind by kind."""
+    for each in ("train.py", "configs", "jaxgan", "notebooks"):
+        (folder / each).symlink_to(ROOT / each)
+    monkeypatch.setenv("JAXGAN_CHANGES", f"{STEPS} {changes}")
+    monkeypatch.setenv("JAXGAN_SAMPLES", "128")
+    book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(book, timeout=300, resources=resources).execute()
+    return [
+        kind
         for cell in book.cells
         for output in cell.get("outputs", ())
-        if "image/png" in output.get("data", {})
+        for kind in output.get("data", {})
+        if kind.startswith("image/")
     ]
-    assert len(images) == 5  # three grids, the curves, a class
+
+
+def test_quickstart_runs(tmp_path, monkeypatch):
+    small = "model.generator.width=4 model.discriminator.width=4 batch_size=8 sample_every=1"
+    # Three grids, the curves, a class.
+    assert pictures("quickstart", tmp_path, monkeypatch, small) == ["image/png"] * 5
     assert (tmp_path / "bags.png").exists()
     assert (tmp_path / "runs" / "quickstart" / "samples" / "00000010.png").exists()
+    assert (tmp_path / "runs" / "quickstart" / "evaluation.json").exists()
+
+
+def test_convergence_runs(tmp_path, monkeypatch):
+    shown = pictures("convergence", tmp_path, monkeypatch, "sample_every=5")
+    assert shown == ["image/gif", "image/gif", "image/png"]
+    assert len(list((tmp_path / "runs" / "convergence").iterdir())) == 4
