@@ -20,7 +20,7 @@ FLOORS = [
     {"stylize"},
     {"algorithms"},
     {"contradictions"},
-    {"assembly", "sampler"},
+    {"assembly", "sampler", "exploration"},
     {"experiment"},
     {"evaluation"},
     {"references"},

@@ -7,6 +7,8 @@ from jaxgan import __version__, cli
 from jaxgan.cli import (
     evaluate,
     inpaint,
+    interpolate,
+    neighbours,
     plan,
     prepare,
     reconstruct,
@@ -20,6 +22,8 @@ from jaxgan.cli import (
 VERBS = {
     "sample": sample,
     "evaluate": evaluate,
+    "interpolate": interpolate,
+    "neighbours": neighbours,
     "reconstruct": reconstruct,
     "translate": translate,
     "traverse": traverse,

@@ -12,6 +12,7 @@ import argparse
 import math
 from pathlib import Path
 
+from jaxgan.cli.of_run import add_member, add_statistics, add_step, check_seed, classes_of
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
@@ -43,44 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_statistics(parser)
 
 
-def add_step(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--step", type=_step, help="which checkpoint: its step, or best (default: the newest)"
-    )
-
-
-def add_member(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--member",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of a run of several seeds: which of them, from 0 on (default 0)",
-    )
-
-
-def add_statistics(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--statistics",
-        choices=("running", "batch", "standing"),
-        default="running",
-        help="what BatchNorm normalises by: running averages from training (default); those of "
-        "each batch of 64 images as it is drawn; standing ones, the mean of 16 batches drawn "
-        "beforehand with all classes. Without BatchNorm all are the same",
-    )
-
-
-def _step(text: str) -> int | str:
-    if text != "best" and not text.lstrip("-").isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a step nor best")
-    return text if text == "best" else int(text)
-
-
 def run(arguments: argparse.Namespace) -> int:
     if arguments.num < 1:
         raise UserError(f"--num: {arguments.num} is not a number of images, 1 or more")
-    if not 0 <= arguments.seed < 2**32:
-        raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
+    check_seed(arguments)
     if arguments.truncation is not None and not arguments.truncation > 0:
         raise UserError(f"--truncation: {arguments.truncation} is not above 0")
     out = arguments.out
@@ -116,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--workdir: {arguments.workdir} is a run of the algorithm {config.algorithm}, which "
             f"starts from images; see reconstruct"
         )
-    classes = _classes(arguments, config)
+    classes = classes_of(arguments, config)
     labels = np.resize(np.array(classes, np.int32), arguments.num)
     mesh = parallel.make_mesh(1, 1)
     sampler = Sampler(algorithm, mesh, arguments.truncation, arguments.statistics)
@@ -130,23 +97,6 @@ def run(arguments: argparse.Namespace) -> int:
     kind = "sounds" if sounding else {1: "points", 2: "texts"}.get(axes, "images")
     print(f"{len(images):,} {kind} of step {int(state.step):,}: {out}")
     return 0
-
-
-def _classes(arguments: argparse.Namespace, config) -> list[int]:
-    """The classes to draw in turn; [0] for an unconditional model."""
-    names, count = list(config.derived.class_names), config.derived.num_classes
-    if arguments.labels is None:
-        return list(range(max(count, 1)))
-    if not count:
-        raise UserError(f"--labels: the model in {arguments.workdir} is unconditional")
-    chosen = []
-    for text in map(str.strip, arguments.labels.split(",")):
-        number = names.index(text) if text in names else text
-        if not str(number).isdecimal() or int(number) >= count:
-            listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-            raise UserError(f"--labels: there is no class {text!r}; there are: {listed}")
-        chosen.append(int(number))
-    return chosen
 
 
 def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:

@@ -10,8 +10,7 @@ vaegan), by the averaged weights; all other latents stay at their means.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.reconstruct import add_seed, check_out, given
-from jaxgan.cli.sample import add_member, add_step
+from jaxgan.cli.of_run import add_member, add_seed, add_step, check_out, given
 from jaxgan.errors import UserError
 
 COLUMNS, IMAGES = 11, 100
