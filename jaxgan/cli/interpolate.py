@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jaxgan.cli.of_run import (
     add_labels,
+    add_latents,
     add_member,
     add_statistics,
     add_step,
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"images of a way: default {COLUMNS} of a grid, {FRAMES} of a moving picture",
     )
     add_labels(parser, "classes to go through (default: each row stays in one, in turn)")
-    parser.add_argument("--latents", type=Path, metavar="FILE.npz", help="go from each to the next")
+    add_latents(parser, "to go from each to the next")
     add_step(parser)
     add_member(parser)
     add_statistics(parser)

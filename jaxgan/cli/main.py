@@ -5,9 +5,12 @@ import sys
 
 from jaxgan import __version__, cli
 from jaxgan.cli import (
+    directions,
+    edit,
     evaluate,
     inpaint,
     interpolate,
+    invert,
     neighbours,
     plan,
     prepare,
@@ -24,6 +27,9 @@ VERBS = {
     "evaluate": evaluate,
     "interpolate": interpolate,
     "neighbours": neighbours,
+    "invert": invert,
+    "directions": directions,
+    "edit": edit,
     "reconstruct": reconstruct,
     "translate": translate,
     "traverse": traverse,

@@ -49,6 +49,12 @@ def add_labels(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_latents(parser: argparse.ArgumentParser, which: str) -> None:
+    parser.add_argument(
+        "--latents", type=Path, metavar="FILE.npz", help=f"latents, by `invert`, {which}"
+    )
+
+
 def _step(text: str) -> int | str:
     if text != "best" and not text.lstrip("-").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither a step nor best")
@@ -85,25 +91,43 @@ def check_count(arguments: argparse.Namespace, name: str, of: str, least: int = 
         raise UserError(f"--{name}: {value} is not a number of {of}, {least} or more")
 
 
+def check_beside(arguments: argparse.Namespace) -> None:
+    """Raises UserError where what is written beside --out would take the place of what is read."""
+    beside = arguments.out.with_suffix(".npz").resolve()
+    for name in ("latents", "directions"):
+        read = getattr(arguments, name, None)
+        if read and read.resolve() == beside:
+            raise UserError(f"--out: {read}, which --{name} reads, would be written over")
+
+
+def check_reach(arguments: argparse.Namespace) -> None:
+    """Raises UserError for what is no distance."""
+    if not 0 < arguments.reach < float("inf"):
+        raise UserError(f"--reach: {arguments.reach} is not above 0")
+
+
 # --------------------------------------------------------------------------------------------------
 # What is read
 
 
 def classes_of(arguments: argparse.Namespace, config: Any) -> list[int]:
     """The classes of --labels, in their order, by default all; [0] for an unconditional model."""
-    names, count = list(config.derived.class_names), config.derived.num_classes
     if arguments.labels is None:
-        return list(range(max(count, 1)))
+        return list(range(max(config.derived.num_classes, 1)))
+    texts = arguments.labels.split(",")
+    return [class_called(arguments, "labels", text, config) for text in texts]
+
+
+def class_called(arguments: argparse.Namespace, flag: str, text: str, config: Any) -> int:
+    """The class of that number or name. Raises UserError where there is none."""
+    names, count, text = [*config.derived.class_names], config.derived.num_classes, text.strip()
     if not count:
-        raise UserError(f"--labels: the model in {arguments.workdir} is unconditional")
-    chosen = []
-    for text in map(str.strip, arguments.labels.split(",")):
-        number = names.index(text) if text in names else text
-        if not str(number).isdecimal() or int(number) >= count:
-            listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-            raise UserError(f"--labels: there is no class {text!r}; there are: {listed}")
-        chosen.append(int(number))
-    return chosen
+        raise UserError(f"--{flag}: the model in {arguments.workdir} is unconditional")
+    number = names.index(text) if text in names else text
+    if not str(number).isdecimal() or int(number) >= count:
+        listed = ", ".join(f"{i} {name}" for i, name in enumerate(names))
+        raise UserError(f"--{flag}: there is no class {text!r}; there are: {listed}")
+    return int(number)
 
 
 def given(arguments: argparse.Namespace, count: int, able: str):
@@ -134,7 +158,12 @@ def real_images(arguments: argparse.Namespace, config: Any, count: int):
 
     from jaxgan import data, references
 
-    examples = references.open_examples(config.data.to_dict(), arguments.split).given()
+    try:
+        examples = references.open_examples(config.data.to_dict(), arguments.split).given()
+    except UserError as error:
+        if not arguments.split:
+            raise
+        raise UserError(str(error).replace("data.split", "--split")) from error
     count = min(count, examples.count)
     numbers = data.indices(arguments.seed, 0, count, examples.total)
     images, labels = examples.read(numbers)
@@ -179,4 +208,21 @@ def drawing(arguments: argparse.Namespace, seed: int = 0) -> Drawing:
         )
     mesh = parallel.mesh_of(jax.local_devices()[:1])
     sampler = Sampler(algorithm, mesh, statistics=arguments.statistics)
-    return Drawing(config, algorithm, state, sampler.generator(state, seed))
+    render = sampler.generator(state, seed)
+    (prepared,) = render.args
+    return Drawing(config, algorithm, prepared, render)
+
+
+def some_latents(arguments: argparse.Namespace, run: Drawing, count: int):
+    """Those of --latents, all, with their labels; or as many of `sample --seed --labels`."""
+    import numpy as np
+
+    from jaxgan.exploration.files import read_latents
+    from jaxgan.sampler import latents_of
+
+    if arguments.latents and arguments.labels:
+        raise UserError("--labels: the latents of a file have their own; leave it out")
+    if arguments.latents:
+        return read_latents(arguments.latents, run.algorithm.z_dim, run.classes)
+    labels = np.resize(np.array(classes_of(arguments, run.config), np.int32), count)
+    return np.asarray(latents_of(run.algorithm, count, arguments.seed)), labels
