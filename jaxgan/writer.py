@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,26 @@ def whole_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write to that takes the name `path` when the block ends well: all or nothing.
+
+    Raises UserError where there is something of that name, but for an empty folder.
+    """
+    path = path.absolute()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        if path.exists():
+            path.rmdir()
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_json(path: Folder, value: object) -> None:
     """`path` may be one of etils.epath, where a file is whole or not there."""
     if not isinstance(path, Path):
@@ -53,9 +74,13 @@ def write_json(path: Folder, value: object) -> None:
 
 def write_png(path: Path, image: UInt8[np.ndarray, "h w c"]) -> None:
     """One image, grey (c = 1) or RGB (c = 3)."""
-    pixels = image[..., 0] if image.shape[-1] == 1 else image
     with whole_file(path) as partial:
-        Image.fromarray(pixels).save(partial, format="png")
+        save_png(partial, image)
+
+
+def save_png(path: Path, image: UInt8[np.ndarray, "h w c"]) -> None:
+    """The same where the caller sees to what is half-written, as in `whole_folder`."""
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path, format="png")
 
 
 def grid(images: UInt8[np.ndarray, "n h w c"], columns: int) -> UInt8[np.ndarray, "gh gw c"]:
