@@ -12,16 +12,18 @@ import pytest
 from jax.tree_util import Partial
 from PIL import Image
 
-from jaxgan import config, data, experiment, loop
+from jaxgan import config, data, experiment, loop, parallel, references, writer
 from jaxgan.cli.main import main
 from jaxgan.errors import UserError
 from jaxgan.exploration import files, paths
 from jaxgan.exploration.pictures import pictures
+from jaxgan.metrics import spectrum
 from jaxgan.metrics.neighbours import k_nearest
 from jaxgan.models import dcgan, goodfellow
-from jaxgan.sampler import latents_of
+from jaxgan.sampler import Sampler, latents_of
 
 ROOT = Path(__file__).parents[1]
+SECTION = {"name": "fashion_mnist_mini", "image_size": 0, "dir": "", "path": ""}
 
 
 @pytest.fixture(scope="module")
@@ -346,8 +348,6 @@ def test_a_mistake_about_neighbours_is_one_sentence(arguments, named, run, tmp_p
 
 
 def test_sets_without_labels_have_no_classifier(run, tmp_path, capsys, monkeypatch):
-    from jaxgan import references
-
     opened = references.open_examples
 
     def without(*given):
@@ -364,3 +364,44 @@ def test_files_of_another_kind(tmp_path):
     np.testing.assert_array_equal(files.read_directions(path, 3), np.eye(3))
     with pytest.raises(UserError, match=r"--latents: .* no array z; it has: directions"):
         files.read_latents(path, 3, 0)
+
+
+# --------------------------------------------------------------------------------------------------
+# Spectrum
+
+
+def test_spectra_are_the_metrics(run, tmp_path, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(writer, "write_png", lambda path, image: drawn.append(image))
+    arguments = ["--samples", 100, "--seed", 3, "--split", "train[:300]"]
+    assert verb("spectrum", run, tmp_path / "s.png", *arguments) == 0
+    told = capsys.readouterr().out
+    opened = references.open_examples({**SECTION, "split": "train[:300]"}, "train[:300]")
+    real, labels = opened.read(opened.order[:100])
+    _, algorithm, state = experiment.load_run(run)
+    sampler = Sampler(algorithm, parallel.mesh_of(jax.devices()[:1]))
+    (first, second) = sampler.draw(state, labels, 100, 3)  # of classes as frequent as in the data
+    samples = np.concatenate([first, second])[:100]
+    spectra = [spectrum.power_spectrum(data.to_float(jnp.asarray(x))) for x in (samples, real)]
+    decibels = [10 * np.log10(np.mean(each, 0)) for each in spectra]
+    apart = np.sqrt(np.mean(np.square(decibels[0] - decibels[1])))
+    assert f"100 samples of step 4 and as many real images, {apart:.2f} dB apart" in told
+    (image,) = drawn
+    assert image.shape == (450, 700, 3) and len(np.unique(image.reshape(-1, 3), axis=0)) > 20
+
+
+def test_a_mistake_about_spectra_is_one_sentence(run, tmp_path, capsys, monkeypatch):
+    for arguments, named in (
+        (["a.svg"], ["--out", ".png"]),
+        (["a.png", "--samples", 0], ["--samples", "1 or more"]),
+        (["a.png", "--split", "tset"], ["--split", "'tset'"]),
+    ):
+        out, *rest = arguments
+        assert verb("spectrum", run, tmp_path / out, *rest) == 2
+        assert one_sentence(capsys, *named)
+    loaded = experiment.load_run(run)
+    loaded[0].derived.image_shape = (2,)
+    monkeypatch.setattr(experiment, "load_run", lambda *_: loaded)
+    assert verb("spectrum", run, tmp_path / "a.png") == 2
+    assert one_sentence(capsys, "--workdir", str(run), "not on images")
+    assert list(tmp_path.iterdir()) == []
