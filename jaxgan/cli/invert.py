@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", default="", help="of these (default: test, if there is one)")
     add_labels(parser, "classes to try (default: all)")
-    parser.add_argument("--steps", type=int, default=500, help="of Adam (default 500)")
+    parser.add_argument("--steps", type=int, default=1000, help="of Adam (default 1,000)")
     parser.add_argument("--starts", type=int, default=4, help="of each class (default 4)")
     parser.add_argument(
         "--loss", choices=LOSSES, help=f"default: perceptual (with pixels) from {LARGE} pixels on"

@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
     if len(config.derived.image_shape) != 3:
         raise UserError(f"--workdir: {workdir} is a run on {config.data.name}, not on images")
+    if not hasattr(algorithm, "sample") and arguments.statistics != "running":
+        raise UserError(f"--statistics: a run of {config.algorithm} has running ones; leave it out")
     section = config.data.to_dict()
     asked = judges.Asked(("spectrum",), arguments.samples, False, split=arguments.split)
     judge = judges.plan(section, asked)
