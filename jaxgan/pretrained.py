@@ -11,7 +11,7 @@ Face Hub with such files (archive.py), of which nothing else is read and nothing
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +70,6 @@ class Model:
         """
         if n < 1:
             raise UserError(f"n: {n} is not a number of images, 1 or more")
-        drawn = self.draw(seed, n, classes_of(self.config, labels), truncation, statistics)
-        with jax.set_mesh(self.mesh):
-            return np.concatenate([np.asarray(chunk) for chunk in drawn])[:n]
-
-    def draw(
-        self,
-        seed: int,
-        n: int,
-        classes: Sequence[int],
-        truncation: float | None = None,
-        statistics: str = "running",
-    ) -> Iterator[Array]:
-        """As Sampler.draw: `n` or more, in chunks."""
         if not 0 <= seed < 2**32:
             raise UserError(f"seed: {seed} is not within 0 to {2**32 - 1:,}")
         if truncation is not None and not truncation > 0:
@@ -92,7 +79,10 @@ class Model:
         how = truncation, statistics
         if how not in self._samplers:
             self._samplers[how] = Sampler(self.algorithm, self.mesh, *how)
-        return self._samplers[how].draw(self.state, np.array(classes), n, seed)
+        classes = np.array(classes_of(self.config, labels))
+        with jax.set_mesh(self.mesh):
+            drawn = self._samplers[how].draw(self.state, classes, n, seed)
+            return np.concatenate([np.asarray(chunk) for chunk in drawn])[:n]
 
     def generate(
         self,

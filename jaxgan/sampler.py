@@ -9,15 +9,35 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jax.tree_util import Partial
 
 from jaxgan import data, parallel
+from jaxgan.algorithms import latents
 from jaxgan.errors import UserError
-from jaxgan.typing import Array, PyTree
+from jaxgan.typing import Array, Float, PyTree
 
 CHUNK = 64  # samples from one key
+
+
+def latents_of(
+    algorithm: Any, count: int, seed: int, truncation: float | None = None
+) -> Float[Array, "n z"]:
+    """The latents of the first `count` samples that a Sampler draws of algorithms on latents."""
+
+    def of_chunk(number: Array) -> Array:
+        shape = CHUNK, algorithm.z_dim
+        return latents.draw(_chunk_key(seed, number), algorithm.latent, shape, truncation)
+
+    chunks = jax.vmap(of_chunk)(jnp.arange(-(-count // CHUNK)))
+    return chunks.reshape(-1, algorithm.z_dim)[:count]
+
+
+def _chunk_key(seed: Any, number: Any) -> Array:
+    # Training has taken 0 to 3 of the seed's keys.
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 4), number)
 
 
 class Sampler:
@@ -35,8 +55,7 @@ class Sampler:
         self.algorithm, self.mesh, self.statistics = algorithm, mesh, statistics
 
         def draw_chunk(state, seed, number, labels):
-            # Training has taken 0 to 3 of the seed's keys.
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 4), number)
+            key = _chunk_key(seed, number)
             batch = {"truncation": truncation, "train": statistics == "batch"}
             drawn = algorithm.sample(state, key, labels, **batch)
             return data.to_uint8(drawn) if drawn.ndim == 4 else drawn
@@ -51,7 +70,7 @@ class Sampler:
             return algorithm.with_standing_statistics(state, key)
 
         def make_chunk(state, seed, number, images, labels):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 4), number)
+            key = _chunk_key(seed, number)
             return data.to_uint8(algorithm.show(state, key, data.to_float(images), labels)[-1])
 
         def make_chunks(state, seed, numbers, images, labels):

@@ -13,6 +13,8 @@ from typing import Any
 
 from jaxtyping import Array, Float, Int, Int16, Key, PyTree, UInt8
 
+# Classes by their numbers; or shares of each, which generators take in their place
+Labels = Int[Array, " b"] | Float[Array, "b n"]
 Params = PyTree  # trainable arrays of one network
 Stats = PyTree  # its other variables: BatchNorm moments, power iterations
 Metrics = dict[str, Array]  # scalars of one step
@@ -29,6 +31,7 @@ __all__ = [
     "Int",
     "Int16",
     "Key",
+    "Labels",
     "Metrics",
     "Params",
     "PyTree",

@@ -46,16 +46,17 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to write files to that takes the name `path` when the block ends well: all or
-    nothing. An empty folder may be there by that name."""
+    """A folder to write to that takes the name `path` when the block ends well: all or nothing.
+
+    Raises UserError where there is something of that name, but for an empty folder.
+    """
+    path = path.absolute()
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
+        partial.mkdir(parents=True)
+        if path.exists():
+            path.rmdir()
         yield partial
-        for each in partial.iterdir():
-            with open(each, "rb") as file:
-                os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -74,9 +75,13 @@ def write_json(path: Folder, value: object) -> None:
 
 def write_png(path: Path, image: UInt8[np.ndarray, "h w c"]) -> None:
     """One image, grey (c = 1) or RGB (c = 3)."""
-    pixels = image[..., 0] if image.shape[-1] == 1 else image
     with whole_file(path) as partial:
-        Image.fromarray(pixels).save(partial, format="png")
+        save_png(partial, image)
+
+
+def save_png(path: Path, image: UInt8[np.ndarray, "h w c"]) -> None:
+    """The same where the caller sees to what is half-written, as in `whole_folder`."""
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(path, format="png")
 
 
 def grid(images: UInt8[np.ndarray, "n h w c"], columns: int) -> UInt8[np.ndarray, "gh gw c"]:

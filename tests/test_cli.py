@@ -1,5 +1,6 @@
 """The front doors: every mistake is one sentence and exit code 2; and what `sample` draws."""
 
+import functools
 import io
 import os
 import subprocess
@@ -13,7 +14,7 @@ from absl import flags
 from PIL import Image
 
 import train
-from jaxgan import cli, config, data, experiment, loop
+from jaxgan import cli, config, data, experiment, loop, parallel, writer
 from jaxgan.cli.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -348,6 +349,47 @@ def test_a_folder_of_pictures(run, tmp_path):
     for name, image in zip(names, images, strict=True):
         with Image.open(tmp_path / "folder" / name) as picture:
             np.testing.assert_array_equal(np.asarray(picture), image[..., 0])
+
+
+def test_a_folder_is_there_whole_or_not_at_all(run, tmp_path, monkeypatch, capsys):
+    one = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda *_: one)
+    images = draw(run, tmp_path, "--num", 70)  # two batches
+    (tmp_path / "folder").mkdir()  # which is empty
+    assert sample(run, tmp_path / "folder", "--num", 70) == 0
+    paths = sorted((tmp_path / "folder").iterdir())
+    assert [path.name for path in paths] == [f"{n:05d}_class{n % 10}.png" for n in range(70)]
+    for path, image in zip(paths, images, strict=True):
+        with Image.open(path) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), image[..., 0])
+    save, saved = writer.save_png, []
+
+    def interrupted(error, path, image):
+        if len(saved) == 66:
+            raise error
+        saved.append(path)
+        save(path, image)
+
+    for error, code in ((KeyboardInterrupt(), 130), (OSError(28, "No space left"), 2)):
+        monkeypatch.setattr(writer, "save_png", functools.partial(interrupted, error))
+        saved.clear()
+        capsys.readouterr()
+        assert sample(run, tmp_path / "other", "--num", 70) == code
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn.npy", "folder"]
+    assert one_sentence(capsys, str(tmp_path / "other"), "No space left")
+
+
+def test_the_devices_share_the_chunks(run, tmp_path, monkeypatch):
+    meshes = []
+    make = parallel.mesh_of
+    monkeypatch.setattr(
+        parallel, "mesh_of", lambda *given: meshes.append(make(*given)) or meshes[-1]
+    )
+    many = draw(run, tmp_path, "--num", 200)
+    assert meshes[-1].size == 4  # chunks of 64
+    monkeypatch.setattr(jax, "devices", lambda *_: jax.local_devices()[:1])
+    np.testing.assert_array_equal(draw(run, tmp_path, "--num", 200), many)
+    assert meshes[-1].size == 1
 
 
 def test_the_seed_fixes_the_pixels(run, tmp_path):

@@ -21,7 +21,7 @@ FLOORS = [
     {"stylize"},
     {"algorithms"},
     {"contradictions"},
-    {"assembly", "sampler"},
+    {"assembly", "sampler", "exploration"},
     {"experiment"},
     {"evaluation", "archive"},
     {"references", "pretrained"},

@@ -46,7 +46,7 @@ from jaxgan.losses import Loss
 from jaxgan.metrics.diversity import diversity
 from jaxgan.penalties import Scene
 from jaxgan.schedules import Scalar
-from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
+from jaxgan.typing import Array, Batch, Float, Int, Key, Labels, Metrics, Params, Stats
 
 
 class GANState(struct.PyTreeNode):
@@ -351,7 +351,7 @@ class GAN:
         return self.render(state, z, labels, train)
 
     def render(
-        self, state: GANState, z: Float[Array, "b z"], labels: Int[Array, " b"], train: bool = False
+        self, state: GANState, z: Float[Array, "b z"], labels: Labels, train: bool = False
     ) -> Float[Array, "b ..."]:
         """The images of latents, by the averages."""
         return latents.render(self, state, z, labels, train)

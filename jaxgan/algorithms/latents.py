@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxgan import parallel
 from jaxgan.algorithms import player
-from jaxgan.typing import Array, Float, Int, Key, Stats
+from jaxgan.typing import Array, Float, Key, Labels, Stats
 
 TRUNCATED = 2.0  # where training truncates
 
@@ -34,7 +34,7 @@ def render(
     algorithm: Any,
     state: Any,
     z: Float[Array, "b z"],
-    labels: Int[Array, " b"],
+    labels: Labels,
     train: bool = False,
 ) -> Float[Array, "b ..."]:
     """What the algorithm's generator makes of latents, by the averages."""

@@ -34,7 +34,7 @@ from jaxgan.algorithms import latents, player
 from jaxgan.algorithms.player import Average, Player
 from jaxgan.likelihoods import Likelihood
 from jaxgan.schedules import Scalar
-from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
+from jaxgan.typing import Array, Batch, Float, Int, Key, Labels, Metrics, Params, Stats
 
 CHUNK = 100  # of an image's latents that a long bound decodes at once
 
@@ -258,7 +258,7 @@ class VAE:
         return self.render(state, z, labels, train)
 
     def render(
-        self, state: VAEState, z: Float[Array, "b z"], labels: Int[Array, " b"], train: bool = False
+        self, state: VAEState, z: Float[Array, "b z"], labels: Labels, train: bool = False
     ) -> Float[Array, "b ..."]:
         """The mean images of latents."""
         return self.likelihood.mean(latents.render(self, state, z, labels, train))

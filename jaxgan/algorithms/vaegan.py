@@ -38,7 +38,7 @@ from jaxgan.errors import lookup
 from jaxgan.losses import Loss, accuracy
 from jaxgan.metrics.diversity import diversity
 from jaxgan.schedules import Scalar
-from jaxgan.typing import Array, Batch, Float, Int, Key, Metrics, Params, Stats
+from jaxgan.typing import Array, Batch, Float, Int, Key, Labels, Metrics, Params, Stats
 
 
 class VAEGANState(VAEState):
@@ -236,7 +236,7 @@ class VAEGAN:
         self,
         state: VAEGANState,
         z: Float[Array, "b z"],
-        labels: Int[Array, " b"],
+        labels: Labels,
         train: bool = False,
     ) -> Float[Array, "b ..."]:
         """The images of latents."""

@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxgan.cli.sample import add_member, add_statistics, add_step
+from jaxgan.cli.of_run import add_member, add_statistics, add_step
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 

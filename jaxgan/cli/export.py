@@ -22,7 +22,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxgan.cli.sample import add_member, add_step, picture
+from jaxgan.cli.of_run import add_member, add_step
+from jaxgan.cli.sample import picture
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 

@@ -9,8 +9,7 @@ picture's own size; it has learnt from pictures of the run's size, and does best
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.reconstruct import check_png
-from jaxgan.cli.sample import add_member, add_step
+from jaxgan.cli.of_run import add_member, add_step, check_png
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 

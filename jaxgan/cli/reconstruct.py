@@ -12,9 +12,8 @@ averaged weights, of test images of the run's data set, where it has any.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.sample import add_member, add_step
+from jaxgan.cli.of_run import add_member, add_seed, add_step, check_out, given
 from jaxgan.errors import UserError
-from jaxgan.workdir import folder_at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_seed(parser, "which images, and what is drawn of them")
     add_step(parser)
     add_member(parser)
-
-
-def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
-    parser.add_argument("--seed", type=int, default=0, help=f"{of} (default 0)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -54,45 +49,3 @@ def run(arguments: argparse.Namespace) -> int:
         told = f", mean squared error {error:.4f} of pixels in [0, 1]"
     print(f"{len(images):,} images of step {int(state.step):,}{told}: {arguments.out}")
     return 0
-
-
-def check_png(out: Path) -> None:
-    """Raises UserError for what is no picture's name."""
-    if out.suffix != ".png" or out.is_dir():
-        raise UserError(f"--out: {out} is not a .png file")
-
-
-def check_out(arguments: argparse.Namespace) -> None:
-    """Raises UserError for what is no picture, or no seed."""
-    check_png(arguments.out)
-    if not 0 <= arguments.seed < 2**32:
-        raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
-
-
-def given(arguments: argparse.Namespace, count: int, able: str):
-    """The run's algorithm and state, and as many real images with their labels.
-
-    Raises UserError for an algorithm that is not `able`, and for points.
-    """
-    import jax.numpy as jnp
-    import numpy as np
-
-    from jaxgan import data, experiment, references
-
-    workdir = folder_at(arguments.workdir)
-    config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
-    if not hasattr(algorithm, able):
-        missing = {
-            "show": "starts from no images; vae, vaegan, inpaint, pix2pix, cyclegan and style do",
-            "encode": "encodes no images; vae and vaegan do",
-        }
-        run = f"{workdir} is a run of the algorithm {config.algorithm}"
-        raise UserError(f"--workdir: {run}, which {missing[able]}")
-    if len(config.derived.image_shape) == 1:
-        raise UserError(f"--workdir: {workdir} is a run on points or sounds, not images")
-    examples = references.open_examples(config.data.to_dict(), arguments.split).given()
-    count = min(count, examples.count)
-    numbers = data.indices(arguments.seed, 0, count, examples.total)
-    images, labels = examples.read(numbers)
-    labels = np.zeros(count, np.int32) if labels is None else labels
-    return algorithm, state, data.to_float(jnp.asarray(images)), jnp.asarray(labels, jnp.int32)

@@ -1,7 +1,8 @@
 """Draw images from a trained generator.
 
-Images come from the averaged weights (EMA). The same seed gives the same pixels, and the first
-images of a longer series are those of a shorter one.
+Images come from the averaged weights (EMA), on all devices. The same seed gives the same pixels,
+and the first images of a longer series are those of a shorter one. A folder is filled as images are
+drawn, and takes its name when all are there; Ctrl-C before leaves none.
 
     python -m jaxgan sample --workdir runs/cgan --num 64 --out grid.png
     python -m jaxgan sample --workdir runs/cgan --num 100 --labels 3,8 --out dresses_and_bags.npz
@@ -11,11 +12,17 @@ The folder that `export --format safetensors` writes may stand for the run's.
 """
 
 import argparse
+import itertools
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+from jaxgan.cli.of_run import add_member, add_statistics, add_step, check_seed, classes_of
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
+
+FILES = (".png", ".npy", ".npz", ".txt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,48 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_statistics(parser)
 
 
-def add_step(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--step", type=_step, help="which checkpoint: its step, or best (default: the newest)"
-    )
-
-
-def add_member(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--member",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of a run of several seeds: which of them, from 0 on (default 0)",
-    )
-
-
-def add_statistics(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--statistics",
-        choices=("running", "batch", "standing"),
-        default="running",
-        help="what BatchNorm normalises by: running averages from training (default); those of "
-        "each batch of 64 images as it is drawn; standing ones, the mean of 16 batches drawn "
-        "beforehand with all classes. Without BatchNorm all are the same",
-    )
-
-
-def _step(text: str) -> int | str:
-    if text != "best" and not text.lstrip("-").isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a step nor best")
-    return text if text == "best" else int(text)
-
-
 def run(arguments: argparse.Namespace) -> int:
     if arguments.num < 1:
         raise UserError(f"--num: {arguments.num} is not a number of images, 1 or more")
-    if not 0 <= arguments.seed < 2**32:
-        raise UserError(f"--seed: {arguments.seed} is not within 0 to {2**32 - 1:,}")
+    check_seed(arguments)
     if arguments.truncation is not None and not arguments.truncation > 0:
         raise UserError(f"--truncation: {arguments.truncation} is not above 0")
     out = arguments.out
-    if out.suffix in (".png", ".npy", ".npz", ".txt"):
+    if out.suffix in FILES:
         if out.is_dir():
             raise UserError(f"--out: {out} is a folder")
     elif out.suffix and not out.is_dir():
@@ -100,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     import numpy as np
     import tqdm
 
-    from jaxgan import data, pretrained
-    from jaxgan.sampler import CHUNK
+    from jaxgan import data, parallel, pretrained, writer
+    from jaxgan.sampler import CHUNK, Sampler
 
     folder = folder_at(arguments.workdir)
     model = pretrained.open_model(folder, arguments.step, arguments.member)
@@ -114,22 +87,57 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--out: {out} is a folder for images; {others} .png, .npy or .npz")
     if axes != 2 and out.suffix == ".txt":
         raise UserError(f"--out: {out} is for texts; name a .png, .npy or .npz file, or a folder")
-    names = None
-    if arguments.labels is not None:
-        names = [name.strip() for name in arguments.labels.split(",")]
-    classes = pretrained.classes_of(config, names, "--labels")
-    labels = np.resize(np.array(classes, np.int32), arguments.num)
-    how = arguments.truncation, arguments.statistics
-    drawn = model.draw(arguments.seed, arguments.num, classes, *how)
-    with jax.set_mesh(model.mesh):
-        chunks = tqdm.tqdm(
-            drawn, total=math.ceil(arguments.num / CHUNK), unit="chunk", disable=None
-        )
-        images = np.concatenate([np.asarray(chunk) for chunk in chunks])[: arguments.num]
-    _write(out, images, labels, bool(config.derived.num_classes), details.get("sound"))
+    classes, count = classes_of(arguments, config), arguments.num
+    labels = np.resize(np.array(classes, np.int32), count) if config.derived.num_classes else None
+    mesh = parallel.mesh_of(jax.devices()[: math.ceil(count / CHUNK)])  # no more than have work
+    sampler = Sampler(model.algorithm, mesh, arguments.truncation, arguments.statistics)
+    drawn = sampler.draw(model.state, np.array(classes), count, arguments.seed)
+    _make_folder(out.parent)
+    with jax.set_mesh(mesh), tqdm.tqdm(total=count, unit="image", disable=None) as bar:
+        chunks = _first(drawn, count, bar.update)
+        if out.suffix in FILES:
+            _write(out, np.concatenate([*chunks]), labels, details.get("sound"))
+        else:
+            with writer.whole_folder(out) as folder:
+                _fill(folder, chunks, count, labels, details.get("sound"))
     kind = "sounds" if sounding else {1: "points", 2: "texts"}.get(axes, "images")
-    print(f"{len(images):,} {kind} of step {model.step:,}: {out}")
+    print(f"{count:,} {kind} of step {model.step:,}: {out}")
     return 0
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
+
+
+def _first(drawn: Iterator[Any], count: int, told: Callable[[int], Any]) -> Iterator[Any]:
+    """No more than `count` of what is drawn, batch by batch; `told` of the number of each."""
+    import numpy as np
+
+    while count:
+        batch = np.asarray(next(drawn))[:count]
+        yield batch
+        told(len(batch))
+        count -= len(batch)
+
+
+def _fill(folder: Path, batches: Iterator[Any], count: int, labels, sound) -> None:
+    """One file an image, or a sound, as they come."""
+    from jaxgan import writer
+    from jaxgan.data import sounds
+
+    digits, number = max(5, len(str(count - 1))), itertools.count()
+    for batch in batches:
+        for image, n in zip(batch, number, strict=False):
+            label = "" if labels is None else f"_class{labels[n]}"
+            path = folder / f"{n:0{digits}d}{label}"
+            if sound:
+                clip = image if image.ndim == 1 else sounds.to_clip(image, sound)
+                sounds.write_wav(path.with_suffix(".wav"), clip, sound["rate"])
+            else:
+                writer.save_png(path.with_suffix(".png"), image)
 
 
 def picture(images, columns: int, sound=None):
@@ -150,37 +158,21 @@ def picture(images, columns: int, sound=None):
     return pictures[images.ndim]()
 
 
-def _write(out: Path, images, labels, conditional: bool, sound=None) -> None:
+def _write(out: Path, images, labels, sound) -> None:
+    """One file."""
     import numpy as np
 
     from jaxgan import data, writer
 
-    folder = out.parent if out.suffix else out
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out: {folder} cannot be made: {error.strerror}") from error
     if out.suffix == ".png":
         columns = math.ceil(math.sqrt(len(images)))
         writer.write_png(out, picture(images, columns, sound))
     elif out.suffix == ".txt":
         with writer.whole_file(out) as partial:
             partial.write_text("".join(f"{text}\n" for text in data.to_texts(images)))
-    elif out.suffix in (".npy", ".npz"):
+    else:
         with writer.whole_file(out) as partial, open(partial, "wb") as file:
             if out.suffix == ".npy":
                 np.save(file, images)
             else:
-                np.savez(file, images=images, **({"labels": labels} if conditional else {}))
-    else:
-        from jaxgan.data import sounds
-
-        digits = max(5, len(str(len(images) - 1)))
-        for i, image in enumerate(images):
-            label = f"_class{labels[i]}" if conditional else ""
-            if sound:
-                clip = image if image.ndim == 1 else sounds.to_clip(image, sound)
-                with writer.whole_file(out / f"{i:0{digits}d}{label}.wav") as partial:
-                    sounds.write_wav(partial, clip, sound["rate"])
-            else:
-                writer.write_png(out / f"{i:0{digits}d}{label}.png", image)
+                np.savez(file, images=images, **({} if labels is None else {"labels": labels}))

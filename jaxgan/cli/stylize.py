@@ -11,8 +11,7 @@ network that has learnt a style draws it at once (configs/style.py, Johnson et a
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.reconstruct import check_png
-from jaxgan.cli.sample import add_member, add_step
+from jaxgan.cli.of_run import add_member, add_step, check_png
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 

@@ -10,8 +10,7 @@ other way, as cyclegan can.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.reconstruct import add_seed, check_out
-from jaxgan.cli.sample import add_member, add_step
+from jaxgan.cli.of_run import add_member, add_seed, add_step, check_out
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 

@@ -10,8 +10,7 @@ vaegan), by the averaged weights; all other latents stay at their means.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.reconstruct import add_seed, check_out, given
-from jaxgan.cli.sample import add_member, add_step
+from jaxgan.cli.of_run import add_member, add_seed, add_step, check_out, check_reach, given
 from jaxgan.errors import UserError
 
 COLUMNS, IMAGES = 11, 100
@@ -34,8 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
     if arguments.rows < 1:
         raise UserError(f"--rows: {arguments.rows} is not a number of latents, 1 or more")
-    if not 0 < arguments.reach < float("inf"):
-        raise UserError(f"--reach: {arguments.reach} is not above 0")
+    check_reach(arguments)
 
     import jax
     import jax.numpy as jnp

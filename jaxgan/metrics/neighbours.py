@@ -72,20 +72,33 @@ def held(real: Float[Array, "n d"], fake: Float[Array, "m d"], k: int = 5) -> He
 
 
 class Nearest(NamedTuple):
-    distances: Float[Array, " n"]
-    numbers: Int[Array, " n"]
+    distances: Float[Array, "n ..."]
+    numbers: Int[Array, "n ..."]
 
 
-@jax.jit
 def nearest(images: Float[Array, "n d"], others: Float[Array, "m d"]) -> Nearest:
     """The distance from each image to the nearest of the others, and that one's number."""
+    return Nearest(*(found[:, 0] for found in k_nearest(images, others, 1)))
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def k_nearest(images: Float[Array, "n d"], others: Float[Array, "m d"], k: int) -> Nearest:
+    """The distances from each image to the k nearest of the others, from the nearest on, and the
+    numbers of these. Raises ValueError unless 1 <= k <= m."""
+    if not 1 <= k <= len(others):
+        raise ValueError(f"k: {k} is not within 1 to {len(others)}")
     center = jnp.mean(others, 0, keepdims=True)
     images, others = images - center, others - center
 
     def of(images: Array, numbers: Array) -> Nearest:
+        squares, rows = square_distances(images, others), jnp.arange(len(images))
+        found: list[Array] = []
+        for _ in range(k):
+            found.append(jnp.argmin(squares, 1).astype(jnp.int32))
+            squares = squares.at[rows, found[-1]].set(jnp.inf)
         # The product tells which one, and the difference how far: where they are alike, it counts.
-        found = jnp.argmin(square_distances(images, others), 1).astype(jnp.int32)
-        return Nearest(jnp.linalg.norm(images - others[found], axis=1), found)
+        far = [jnp.linalg.norm(images - others[each], axis=1) for each in found]
+        return Nearest(jnp.stack(far, 1), jnp.stack(found, 1))
 
     return each(of, images)
 

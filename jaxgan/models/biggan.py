@@ -27,7 +27,7 @@ from jaxgan.models.resnet import (
 )
 from jaxgan.models.sagan import SelfAttention, attended_map
 from jaxgan.ops.conv import upsample
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 init = nn.initializers.orthogonal()
 
@@ -43,7 +43,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b h w c"]:
         base, (first, *features) = generator_features(self.image_shape, self.width, "biggan")
         attended, parts = attended_map(self.image_shape[0], self.attention), 1 + len(features)

@@ -8,16 +8,19 @@ Generators (field `conditioning`):
     norm       each normalisation has a gain and a bias for each label (see norms.py) and z has
                none of it; as Miyato and Koyama 2018, https://arxiv.org/abs/1802.05637
 
+All take shares of classes in place of labels (b n, rows that add up to 1), for the mean of what
+belongs to the classes: so one may go from one class to another.
+
 For discriminators see heads.py; here is what "concat" does to their images.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import UserError, lookup
+from jaxgan.models.layers import Embed, codes
 from jaxgan.models.norms import CONDITIONAL, Condition
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 
 class LabelledLatent(nn.Module):
@@ -27,14 +30,11 @@ class LabelledLatent(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None
-    ) -> Float[Array, "b d"]:
+    def __call__(self, z: Float[Array, "b z"], labels: Labels | None) -> Float[Array, "b d"]:
         if self.num_classes == 0:
             return z
-        embedding = nn.Embed(
-            self.num_classes, self.features, embedding_init=nn.initializers.normal(1)
-        )
+        assert labels is not None
+        embedding = Embed(self.num_classes, self.features, nn.initializers.normal(1))
         return jnp.concatenate([z, embedding(labels).astype(z.dtype)], -1)
 
 
@@ -42,7 +42,7 @@ def condition(
     conditioning: str,
     norm: str,
     z: Float[Array, "b z"],
-    labels: Int[Array, " b"] | None,
+    labels: Labels | None,
     num_classes: int,
     embedding: int,
 ) -> tuple[Float[Array, "b d"], Condition]:
@@ -62,7 +62,7 @@ def _embedded(norm, z, labels, num_classes, embedding):
 
 
 def _one_hot(norm, z, labels, num_classes, embedding):
-    z = jnp.concatenate([z, jax.nn.one_hot(labels, num_classes, dtype=z.dtype)], -1)
+    z = jnp.concatenate([z, codes(labels, num_classes, z.dtype)], -1)
     return z, Condition(z)
 
 

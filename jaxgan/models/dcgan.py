@@ -28,7 +28,7 @@ from jaxgan.models.layers import (
     pyramid,
 )
 from jaxgan.models.norms import has_bias, normalise
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 
 class Generator(nn.Module):
@@ -43,7 +43,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b h w c"]:
         base, levels = pyramid(self.image_shape, "dcgan")
         biased, init, weights = not has_bias(self.norm), initializer(self.norm), self.weight_norm

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.models.heads import Head, Logits, Outputs
-from jaxgan.models.layers import Dense, check_images, dropout
+from jaxgan.models.layers import Dense, check_images, codes, dropout
 from jaxgan.models.mlp import maxout
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 
 class Generator(nn.Module):
@@ -36,7 +36,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b ..."]:
         check_images(self.image_shape, "goodfellow")
         init = nn.initializers.normal(self.deviation)
@@ -46,7 +46,8 @@ class Generator(nn.Module):
 
         parts = [hidden(z, self.latent_features)]
         if self.num_classes:
-            one_hot = jax.nn.one_hot(labels, self.num_classes, dtype=z.dtype)
+            assert labels is not None
+            one_hot = codes(labels, self.num_classes, z.dtype)
             parts.append(hidden(one_hot, self.label_features))
         x = hidden(jnp.concatenate(parts, -1), self.features)
         x = Dense(math.prod(self.image_shape), kernel_init=init)(x)

@@ -21,7 +21,7 @@ from jaxgan import parallel
 from jaxgan.errors import UserError, lookup
 from jaxgan.ops.conv import Pads, conv, conv_average_pool, conv_transpose, upsample_conv
 from jaxgan.ops.conv1d import conv_1d, conv_transpose_1d
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Labels
 
 # Radford et al. 2016, section 3: "All weights were initialized from a zero-centered Normal
 # distribution with standard deviation 0.02."
@@ -139,10 +139,22 @@ class Embed(nn.Module):
     weight_norm: str = "none"
 
     @nn.compact
-    def __call__(self, labels: Int[Array, " b"]) -> Float[Array, "b d"]:
+    def __call__(self, labels: Labels) -> Float[Array, "b d"]:
         shape = (self.num_classes, self.features)
-        embedding = _weight(self, "embedding", self.embedding_init, shape)
-        return jnp.take(embedding, labels, axis=0)
+        return rows(_weight(self, "embedding", self.embedding_init, shape), labels)
+
+
+def rows(table: Float[Array, "n d"], labels: Labels) -> Float[Array, "b d"]:
+    """Each label's row of the table; of shares of classes, the mean of the rows by them."""
+    if labels.ndim == 1:
+        return jnp.take(table, labels, axis=0)
+    return jnp.matmul(labels.astype(table.dtype), table, precision="highest")
+
+
+def codes(labels: Labels, num_classes: int, dtype: Any) -> Float[Array, "b n"]:
+    """Labels' one-hot codes; shares of classes are their own."""
+    shares = labels if labels.ndim == 2 else jax.nn.one_hot(labels, num_classes)
+    return shares.astype(dtype)
 
 
 def dropout(module: Any, x: Float[Array, "..."], rate: float) -> Float[Array, "..."]:

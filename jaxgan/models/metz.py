@@ -18,7 +18,7 @@ from jaxgan.models.conditions import condition
 from jaxgan.models.heads import Head, Logits, Outputs
 from jaxgan.models.layers import Conv, ConvTranspose, Dense, check_images, initializer
 from jaxgan.models.norms import has_bias, normalise
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 
 class Generator(nn.Module):
@@ -31,7 +31,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b h w c"]:
         sizes = _sizes(self.image_shape, len(self.features))
         biased, init = not has_bias(self.norm), initializer(self.norm)

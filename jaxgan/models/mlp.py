@@ -24,7 +24,7 @@ from jaxgan.models.conditions import condition
 from jaxgan.models.heads import Head, Logits, Outputs
 from jaxgan.models.layers import Dense, Gaussian, image_of, normal_init
 from jaxgan.models.norms import has_bias, normalise
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 
 class Generator(nn.Module):
@@ -43,7 +43,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b ..."]:
         activation = lookup(GENERATOR_ACTIVATIONS, self.activation, "activation")
         init = lookup(INITIALS, self.initial, "initial")(self.gain)

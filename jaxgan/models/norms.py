@@ -24,16 +24,16 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxgan.errors import UserError, lookup
-from jaxgan.models.layers import Dense
+from jaxgan.models.layers import Dense, rows
 from jaxgan.parallel import statistics_axes
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Labels
 
 
 class Condition(struct.PyTreeNode):
     """What gain and bias may depend on: the latents (self-modulation), and the labels if any."""
 
     z: Float[Array, "b z"] | None = None
-    labels: Int[Array, " b"] | None = None
+    labels: Labels | None = None
     num_classes: int = struct.field(pytree_node=False, default=0)
 
 
@@ -147,10 +147,10 @@ class LabelModulation(nn.Module):
     num_classes: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *p d"], labels: Int[Array, " b"]) -> Float[Array, "..."]:
+    def __call__(self, x: Float[Array, "b *p d"], labels: Labels) -> Float[Array, "..."]:
         shape = (self.num_classes, x.shape[-1])
         gain, bias = (
-            jnp.take(self.param(name, nn.initializers.zeros, shape), labels, axis=0)
+            rows(self.param(name, nn.initializers.zeros, shape), labels)
             for name in ("gain", "bias")
         )
         return modulate(x, gain, bias)

@@ -28,7 +28,7 @@ from jaxgan.models.conditions import LabelledLatent, with_label_channel
 from jaxgan.models.heads import Head, Logits, Outputs
 from jaxgan.models.layers import Conv, Dense, Embed, block, pyramid
 from jaxgan.ops.conv import grouped_conv
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 SLOPE = 0.2
 BRANCH_LAYERS = 3
@@ -47,7 +47,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b h w c"]:
         base = _base(self, self.image_shape, "generator")
         z = LabelledLatent(self.num_classes, self.embedding)(z, labels)

@@ -35,7 +35,7 @@ from jaxgan.models.heads import Head, Logits, Outputs
 from jaxgan.models.layers import Conv, Dense, block, pyramid
 from jaxgan.models.norms import Condition, normalise
 from jaxgan.ops.conv import average_pool, upsample
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 plain_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 branch_init = nn.initializers.variance_scaling(2.0, "fan_avg", "uniform")
@@ -53,7 +53,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b h w c"]:
         base, (first, *features) = generator_features(self.image_shape, self.width, "resnet")
         x, given = condition(

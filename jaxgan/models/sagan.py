@@ -29,7 +29,7 @@ from jaxgan.models.resnet import (
     generator_features,
     plain_init,
 )
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 
 class Generator(nn.Module):
@@ -46,7 +46,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b h w c"]:
         base, (first, *features) = generator_features(self.image_shape, self.width, "sagan")
         attended = attended_map(self.image_shape[0], self.attention)

@@ -19,7 +19,7 @@ from jaxgan.errors import UserError
 from jaxgan.models.conditions import condition
 from jaxgan.models.heads import Head, Logits, Outputs
 from jaxgan.models.layers import Conv1D, ConvTranspose1D, Dense, image_of
-from jaxgan.typing import Array, Float, Int
+from jaxgan.typing import Array, Float, Int, Labels
 
 BASE = 16  # samples
 STRIDE = 4
@@ -40,7 +40,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "b z"], labels: Int[Array, " b"] | None, train: bool
+        self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b l"]:
         levels = _levels(self.image_shape)
         x, _ = condition(self.conditioning, "none", z, labels, self.num_classes, self.embedding)
