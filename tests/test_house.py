@@ -25,7 +25,7 @@ FLOORS = [
     {"evaluation"},
     {"references"},
     {"judges"},
-    {"programs", "reproductions"},
+    {"programs", "reproductions", "report"},
     {"loop", "planning"},
     {"cli"},
     {"__main__", "train"},  # nothing but ways into cli and loop
@@ -45,7 +45,7 @@ ONLY = {
     "grain": {"data"},
     "array_record": {"data"},
     "ml_collections": {"config", "rules", "contradictions", "assembly", "experiment", "programs"}
-    | {"loop", "planning", "reproductions", "cli"},
+    | {"loop", "planning", "reproductions", "report", "cli"},
     "absl": {"train", "data"},
     "pickletools": {"weights"},
     "safetensors": {"weights"},

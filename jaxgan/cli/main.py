@@ -10,6 +10,7 @@ from jaxgan.cli import (
     plan,
     prepare,
     reconstruct,
+    report,
     reproduce,
     sample,
     stylize,
@@ -28,6 +29,7 @@ VERBS = {
     "prepare": prepare,
     "plan": plan,
     "reproduce": reproduce,
+    "report": report,
 }
 
 
