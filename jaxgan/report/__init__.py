@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxgan import writer
-from jaxgan.report.gather import gather
-from jaxgan.report.page import page
+from jaxgan.report import gather, page
 from jaxgan.typing import Folder
 from jaxgan.workdir import Mirror
 
@@ -22,7 +21,7 @@ def write(workdirs: Sequence[Folder], out: Folder) -> None:
 
     Raises UserError for a folder that holds no run, or a file that cannot be written.
     """
-    text = page([gather(workdir) for workdir in workdirs])
+    text = page.render([gather.read(workdir) for workdir in workdirs])
     if not isinstance(out, Path):
         out.write_text(text)
         return

@@ -14,6 +14,7 @@ from jaxgan.errors import UserError
 from jaxgan.rules import OPEN, RULES
 
 CONFIGS = Path(jaxgan.__file__).parents[1] / "configs"
+FROM_IMAGES = ("inpaint", "pix2pix", "cyclegan", "style")  # algorithms that sample nothing
 
 
 def training(config: ConfigDict, workdir: str) -> str | None:
@@ -44,7 +45,8 @@ def training(config: ConfigDict, workdir: str) -> str | None:
     return None
 
 
-def sampling(config: ConfigDict, workdir: str, verb: str = "sample") -> str:
+def sampling(config: ConfigDict, workdir: str) -> str:
+    verb = "reconstruct" if config.algorithm in FROM_IMAGES else "sample"
     words = ["python", "-m", "jaxgan", verb, "--workdir", workdir]
     return shlex.join([*words, "--num", "64", "--out", f"{verb}.png"])
 

@@ -40,7 +40,7 @@ class Run(NamedTuple):
     warnings: list[str]
 
 
-def gather(workdir: Folder) -> Run:
+def read(workdir: Folder) -> Run:
     """Raises UserError where `workdir` holds no run; all but config.json may be missing or torn."""
     config = experiment.read_config(workdir)
     members = experiment.members(config)
@@ -120,8 +120,8 @@ def _curves(lines: Sequence[dict], name: str, groups: Sequence[str]) -> list[Cur
     return found
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _finite(value: int | float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _warnings(lines: Sequence[dict], names: Sequence[str]) -> list[str]:

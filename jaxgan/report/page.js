@@ -178,7 +178,9 @@ class Chart {
     if (this.log) values = values.map(Math.log10);
     if (!values.length) return [0, 1];
     const low = values.reduce((a, b) => Math.min(a, b)), high = values.reduce((a, b) => Math.max(a, b));
-    const margin = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
+    const size = Math.max(Math.abs(low), Math.abs(high));
+    const flat = high - low < 1e-9 * size || high === low; // but for rounding
+    const margin = flat ? size * 0.1 || 1 : (high - low) * 0.06;
     return [low - margin, high + margin];
   }
 

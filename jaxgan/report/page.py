@@ -22,7 +22,7 @@ TIMELINES = 12
 BYTES = 24_000_000  # of pictures; beyond, only the first and last of each timeline
 
 
-def page(runs: Sequence[Run]) -> str:
+def render(runs: Sequence[Run]) -> str:
     labels = _labels(runs)
     title = f"{labels[0]}" if len(runs) == 1 else f"Comparison of {', '.join(labels)}"
     charts = _charts(runs, labels)
@@ -192,8 +192,8 @@ def _timeline(tracks: Sequence[dict], left_out: int, runs: Sequence[Run]) -> str
             f'step {track["steps"][-1]:,}"><figcaption>{label}</figcaption></figure>'
         )
     return (
-        '<section><h2>Samples</h2><p class="quiet">The same latents, or images to start from, throughout; the last picture '
-        "is shown first.</p>"
+        '<section><h2>Samples</h2><p class="quiet">The same latents, or images to start from, '
+        "throughout; the last picture is shown first.</p>"
         '<div class="bar timeline"><button id="play" type="button">Play</button>'
         '<input id="sample-step" type="range" min="0" max="0" value="0" '
         'aria-label="Step of the samples"><output id="sample-told"></output></div>'
