@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import experiment, health, judges, parallel, seeds, signals, writer
+from jaxgan import experiment, health, judges, parallel, report, seeds, signals, writer
 from jaxgan import workdir as folders
 from jaxgan.checkpoint import Checkpoints, judged_by
 from jaxgan.errors import UserError
@@ -80,8 +80,7 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
             event = "stopped" if run.interrupted else "finished"
             folders.record(folder, event, step=step, seconds=round(seconds, 3))
             if run.interrupted:
-                writer.write_curves(folder, [member.group for member in run.members])
-                mirror.push()
+                report.leave(mirror, [member.group for member in run.members])
                 writer.say(f"stopped after step {step:,}; the checkpoint is written.")
                 writer.say("The same command again goes on from there.")
                 return 128 + stop()
@@ -387,9 +386,8 @@ class _Training:
 
 def _farewell(mirror: folders.Mirror, members: list[seeds.Member], algorithm: Any) -> int:
     folder, home = mirror.folder, mirror.home
-    curves = writer.write_curves(folder, [member.group for member in members])
+    curves = report.leave(mirror, [member.group for member in members])
     found = [*sorted((folder / "samples").glob("*.png"))[-len(members) :], curves]
-    mirror.push()
     pictures = [str(home / path.relative_to(folder)) for path in filter(None, found)]
     writer.say(f"pictures: {', '.join(pictures)}")
     verb = "sample" if hasattr(algorithm, "sample") else "reconstruct"

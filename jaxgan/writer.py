@@ -194,7 +194,7 @@ class Writer:
                 board.close()
 
 
-def read_metrics(workdir: Path) -> list[dict]:
+def read_metrics(workdir: Folder) -> list[dict]:
     """The lines of metrics.jsonl; a torn one, left by a killed run, is passed over."""
     path = workdir / "metrics.jsonl"
     lines: dict[int, dict] = {}  # of a step the first

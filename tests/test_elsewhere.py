@@ -83,7 +83,9 @@ def test_a_run_elsewhere_has_its_small_files_there(bucket, tmp_path, monkeypatch
     assert train(8) == [2, 4, 6, 8]
     assert json.loads((home / "config.json").read_text())["steps"] == 8
     names = {path.split("/bucket/run/")[1] for path in bucket.find("/bucket/run")}
-    assert {"curves.png", "history.jsonl", "samples/00000004.png", "samples/00000008.png"} <= names
+    assert {"curves.png", "report.html", "history.jsonl"} | {
+        f"samples/{step:08d}.png" for step in (4, 8)
+    } <= names
 
 
 def test_checkpoints_are_written_and_checked_through_epath(tmp_path):

@@ -26,7 +26,7 @@ FLOORS = [
     {"evaluation", "archive"},
     {"references", "pretrained"},
     {"judges", "exports"},
-    {"programs", "reproductions"},
+    {"programs", "reproductions", "report"},
     {"loop", "planning"},
     {"cli"},
     {"__main__", "train"},  # nothing but ways into cli and loop
@@ -47,7 +47,7 @@ ONLY = {
     "grain": {"data"},
     "array_record": {"data"},
     "ml_collections": {"config", "rules", "contradictions", "assembly", "experiment", "programs"}
-    | {"loop", "planning", "reproductions", "archive", "pretrained", "exports", "cli"},
+    | {"loop", "planning", "reproductions", "report", "archive", "pretrained", "exports", "cli"},
     "absl": {"train", "data"},
     "pickletools": {"weights"},
     "safetensors": {"weights"},

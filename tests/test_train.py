@@ -191,7 +191,7 @@ def test_config_trains_resumes_and_samples(path, tmp_path, capsys):
     assert "going on from step 4 of 6" in capsys.readouterr().out
 
     there = {path.name for path in workdir.iterdir() if "tfevents" not in path.name}
-    files = {"config.json", "metrics.jsonl", "history.jsonl", "curves.png"}
+    files = {"config.json", "metrics.jsonl", "history.jsonl", "curves.png", "report.html"}
     assert there == files | {"samples", "checkpoints"}
     assert list(workdir.glob("events.out.tfevents.*"))
     resolved = json.loads((workdir / "config.json").read_text())

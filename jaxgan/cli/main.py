@@ -16,6 +16,7 @@ from jaxgan.cli import (
     plan,
     prepare,
     reconstruct,
+    report,
     reproduce,
     sample,
     spectrum,
@@ -42,6 +43,7 @@ VERBS = {
     "prepare": prepare,
     "plan": plan,
     "reproduce": reproduce,
+    "report": report,
 }
 
 
