@@ -81,8 +81,8 @@ def get_config() -> ConfigDict:
     config.accumulate = 1  # of both players' minibatches
     config.pack = 1  # images that the discriminator judges together (PacGAN)
     config.instance_noise = 0.0  # standard deviation of noise on all that the discriminator sees
-    config.top_k = 1.0  # share of generated images, the best by their logits, that the generator's
-    # update looks at
+    # Share of generated images, the best by their logits, that the generator's update looks at.
+    config.top_k = 1.0
     config.steps_per_call = 25  # steps compiled into one call; 3 calls' images wait in memory
     # bfloat16: networks compute in it; weights, statistics, losses and penalties stay float32.
     config.precision = "float32"  # products are as precise as the device makes them
@@ -158,8 +158,8 @@ def get_config() -> ConfigDict:
     config.evaluation.metrics = "sliced_wasserstein"  # names with commas: frechet,kernel,prdc,...
     config.evaluation.samples = 2048  # of the averaged weights, with the latents of `seed`
     config.evaluation.split = ""  # the real images; "": those trained on
-    # vgg16, efficientnet_lite0, inception_v3_fid, dinov2_vitl14, or those of
-    config.evaluation.features = ""  # a small classifier of the data's own classes
+    # vgg16, efficientnet_lite0, inception_v3_fid or dinov2_vitl14
+    config.evaluation.features = ""  # "": those of a small classifier of the data's own classes
     config.evaluation.weights = ""  # a file or URL with their weights; "": the known ones
     config.evaluation.sha256 = ""  # the checksum of that file; a URL needs it
     config.evaluation.resize = ""  # tf1_bilinear or pil_bicubic; "": as those features are defined
