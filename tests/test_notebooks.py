@@ -10,6 +10,8 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 STEPS = "steps=10 steps_per_call=1 log_every=1 checkpoint_every=1 parallel.data=1"
+SMALL = "model.generator.width=4 model.discriminator.width=4 batch_size=8 sample_every=5"
+FEWER = {"JAXGAN_SAMPLES": "128", "JAXGAN_SEARCH_STEPS": "2", "JAXGAN_PICTURES": "40"}
 
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)
@@ -32,7 +34,8 @@ def pictures(name, folder, monkeypatch, changes):
     for each in ("train.py", "configs", "jaxgan", "notebooks"):
         (folder / each).symlink_to(ROOT / each)
     monkeypatch.setenv("JAXGAN_CHANGES", f"{STEPS} {changes}")
-    monkeypatch.setenv("JAXGAN_SAMPLES", "128")
+    for name, value in FEWER.items():
+        monkeypatch.setenv(name, value)
     book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(book, timeout=300, resources=resources).execute()
@@ -46,9 +49,8 @@ def pictures(name, folder, monkeypatch, changes):
 
 
 def test_quickstart_runs(tmp_path, monkeypatch):
-    small = "model.generator.width=4 model.discriminator.width=4 batch_size=8 sample_every=1"
-    # Three grids, the curves, a class.
-    assert pictures("quickstart", tmp_path, monkeypatch, small) == ["image/png"] * 5
+    shown = pictures("quickstart", tmp_path, monkeypatch, f"{SMALL} sample_every=1")
+    assert shown == ["image/png"] * 5  # three grids, the curves, a class
     assert (tmp_path / "bags.png").exists()
     assert (tmp_path / "runs" / "quickstart" / "samples" / "00000010.png").exists()
     assert (tmp_path / "runs" / "quickstart" / "evaluation.json").exists()
@@ -58,3 +60,22 @@ def test_convergence_runs(tmp_path, monkeypatch):
     shown = pictures("convergence", tmp_path, monkeypatch, "sample_every=5")
     assert shown == ["image/gif", "image/gif", "image/png"]
     assert len(list((tmp_path / "runs" / "convergence").iterdir())) == 4
+
+
+def test_latent_space_runs(tmp_path, monkeypatch):
+    shown = pictures("latent_space", tmp_path, monkeypatch, f"{SMALL} data.split=train[:512]")
+    assert shown == ["image/png", "image/gif", *["image/png"] * 4]
+
+
+def test_own_images_runs(tmp_path, monkeypatch):
+    shown = pictures("own_images", tmp_path, monkeypatch, SMALL)
+    assert shown == ["image/png"] * 3
+    assert (tmp_path / "runs" / "own_images" / "evaluation.json").exists()
+    assert (tmp_path / "mine" / "model.safetensors").exists()
+
+
+def test_paper_in_a_page_runs(tmp_path, monkeypatch):
+    evaluated = "evaluate_every=10 evaluation.samples=128 data.split=train[:512]"
+    shown = pictures("paper_in_a_page", tmp_path, monkeypatch, f"{SMALL} {evaluated}")
+    assert shown == ["image/png"] * 2
+    assert len(list((tmp_path / "runs" / "paper").glob("*/metrics.jsonl"))) == 4
