@@ -150,4 +150,5 @@ if not Path("mine").exists():
     command(["export", "--workdir", "runs/own_images", "--format", "safetensors", "--out", "mine"])
 images = jaxgan.load("mine").sample(seed=1, n=16, labels=["house", "sun"])
 print(images.shape, images.dtype)
-display(Picture.fromarray(writer.grid(images, 8)))
+writer.write_png(Path("drawn.png"), writer.grid(images, 8))
+display(Image("drawn.png", width=600))

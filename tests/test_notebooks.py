@@ -34,8 +34,8 @@ def pictures(name, folder, monkeypatch, changes):
     for each in ("train.py", "configs", "jaxgan", "notebooks"):
         (folder / each).symlink_to(ROOT / each)
     monkeypatch.setenv("JAXGAN_CHANGES", f"{STEPS} {changes}")
-    for name, value in FEWER.items():
-        monkeypatch.setenv(name, value)
+    for variable, value in FEWER.items():
+        monkeypatch.setenv(variable, value)
     book = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     resources = {"metadata": {"path": str(folder)}}
     NotebookClient(book, timeout=300, resources=resources).execute()
