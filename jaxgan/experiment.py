@@ -222,7 +222,8 @@ def load_run(
             return config, algorithm, state
         own = with_values(config, {**there[member].values, "seed": there[member].seed})
         own.seeds, own.sweep = 1, ConfigDict()
-        return own, build(own, begun=True), seeds.member_of(state, member)
+        with jax.set_mesh(here):  # the caller's may have other devices than the state
+            return own, build(own, begun=True), seeds.member_of(state, member)
 
     folder = workdir / "checkpoints" / ("best" if step == "best" else "last")
     with contextlib.ExitStack() as stack:

@@ -118,7 +118,7 @@ def run(words):
         return train_tiny(words)
     words = words[2:]
     if words[0] == "evaluate":
-        words = [*words, "--samples", "64", "--seeds", "2"]
+        words = [*words, "--samples", "128", "--seeds", "2"]
     if words[0] == "invert":
         words = [*words, "--steps", "2"]
     assert front.main(words) == 0
@@ -135,10 +135,10 @@ def files_of_a_reader(folder):
         for kind in ("cats", "dogs"):
             (folder / name / kind).mkdir(parents=True)
             for i in range(16):
-                pixels = rng.integers(0, 256, (72, 80, 3), np.uint8)
+                pixels = rng.integers(0, 256, (136, 144, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / name / kind / f"{i}.png")
     (folder / "clips").mkdir()
-    for i in range(16):
+    for i in range(24):
         write_wav(folder / "clips" / f"{i}.wav", rng.uniform(-1, 1, 4096).astype("f"), 8000)
     for name in ("edges", "shoe"):
         Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(folder / f"{name}.png")

@@ -150,6 +150,8 @@ def test_verbs_take_a_member(tmp_path, capsys):
         assert main([*draw, str(tmp_path / f"{member}.npy"), "--member", member]) == 0
     first, second = (np.load(tmp_path / f"{member}.npy") for member in ("0", "1"))
     assert np.abs(first - second).max() > 1e-3
+    measure = ["evaluate", "--workdir", str(tmp_path / "run"), "--samples", "64", "--seeds", "1"]
+    assert main([*measure, "--metrics", "modes", "--member", "1"]) == 0  # on all devices
     assert main([*draw, str(tmp_path / "x.npy"), "--member", "2"]) == 2
     assert "--member: " in capsys.readouterr().err
 
