@@ -81,8 +81,8 @@ def get_config() -> ConfigDict:
     config.accumulate = 1  # of both players' minibatches
     config.pack = 1  # images that the discriminator judges together (PacGAN)
     config.instance_noise = 0.0  # standard deviation of noise on all that the discriminator sees
-    # Share of generated images, the best by their logits, that the generator's update looks at.
-    config.top_k = 1.0
+    # The best of them by their logits, that the generator's update looks at.
+    config.top_k = 1.0  # share of generated images
     config.steps_per_call = 25  # steps compiled into one call; 3 calls' images wait in memory
     # bfloat16: networks compute in it; weights, statistics, losses and penalties stay float32.
     config.precision = "float32"  # products are as precise as the device makes them
