@@ -205,7 +205,7 @@ def test_links_of_the_readme_lead_somewhere():
 def test_the_site_is_built_without_a_warning_and_takes_nothing_from_elsewhere(tmp_path):
     pytest.importorskip("mkdocs", reason='the site takes pip install -e ".[docs]"')
     site = tmp_path / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", site]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", site]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     text = "".join(page.read_text() for page in site.rglob("*.html"))
