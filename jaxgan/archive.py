@@ -42,8 +42,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FORMAT, VERSION = "jaxgan.generator", 1
 KEYS = {"format", "version", "jaxgan", "step", "sha256", "config"}
 LARGEST_CONFIG = 2**22  # bytes
-# Keys of a config that are places on the machine that trained.
-PLACES = ("data.dir", "data.path", "style.image", "evaluation.weights")
+# Keys of a config that are places of the one who trained.
+PLACES = ("data.dir", "data.path", "style.image", "evaluation.weights", "wandb.project")
 
 
 def holds(folder: Folder) -> bool:

@@ -74,7 +74,7 @@ class WeightsAndBiases:
                 settings=quiet,
             )
         except (wandb.Error, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"wandb.project: {project} cannot be written to: {reason}; run `wandb login`, or "
                 f"take --config.wandb.mode=offline"

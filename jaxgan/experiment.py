@@ -254,9 +254,9 @@ def read_config(workdir: Folder) -> ConfigDict:
     otherwise = f"--workdir: {workdir} is not a run's folder (see its config.json)"
     if isinstance(settings, dict) and str(settings.get("format")).startswith("jaxgan."):
         otherwise = (
-            f"--workdir: {workdir} is an export ({settings['format'][:40]}); name the run, or "
+            f"--workdir: {workdir} is an export ({settings['format'][:40]}), of which sample and "
+            f"jaxgan.load read those of safetensors; here name the run"
         )
-        otherwise += "to draw from it an export of safetensors"
     return config_of(settings, path, otherwise)
 
 

@@ -92,6 +92,7 @@ class Model:
         """The images of latents, float32 in [-1, 1] (or points, sounds, the likeliest sequences);
         `labels`, numbers, where the model is conditional. Raises UserError for others' shapes."""
         width, count = self.config.z_dim, self.config.derived.num_classes
+        z = np.asarray(z)
         if z.ndim != 2 or z.shape[1] != width:
             raise UserError(f"z: has the shape {z.shape}; latents are n x {width}")
         if bool(count) != (labels is not None):
@@ -152,6 +153,7 @@ def classes_of(
     names, count = list(config.derived.class_names), config.derived.num_classes
     if labels is None:
         return list(range(max(count, 1)))
+    labels = [labels] if isinstance(labels, str) else labels
     if not count:
         raise UserError(f"{flag}: the model is unconditional")
     chosen = []

@@ -211,7 +211,7 @@ def read_metrics(workdir: Folder) -> list[dict]:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or type(value) in (int, float)
+    return value is None or type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 def _are_of_seeds(value: Any) -> bool:

@@ -108,7 +108,7 @@ def test_evaluate_tells_the_bounds(run, tmp_path, capsys):
         ("reconstruct", ["--out", "a.npy"], "--out: a.npy is not a .png file"),
         ("reconstruct", ["--seed", -1, "--out", "a.png"], "--seed: -1 is not within 0"),
         ("traverse", ["--rows", 0, "--out", "a.png"], "--rows: 0 is not a number of latents"),
-        ("traverse", ["--reach", 0, "--out", "a.png"], "--reach: 0.0 is not above 0"),
+        ("traverse", ["--reach", 0, "--out", "a.png"], "--reach: 0 is not within 1e-06 to"),
         ("traverse", ["--split", "tset", "--out", "a.png"], "tset"),
     ],
 )

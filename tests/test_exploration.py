@@ -84,8 +84,7 @@ def test_uniform_latents_go_straight():
     straight = paths.between("uniform", a, b, t)
     np.testing.assert_allclose(straight[:, 1], 0.75 * a + 0.25 * b, rtol=1e-6)
     np.testing.assert_array_equal(straight[:, 2], b)
-    for latent in ("normal", "truncated"):
-        np.testing.assert_array_equal(paths.between(latent, a, b, t), paths.slerp(a, b, t))
+    np.testing.assert_array_equal(paths.between("normal", a, b, t), paths.slerp(a, b, t))
 
 
 def test_class_shares_pass_each_class():
@@ -413,3 +412,44 @@ def test_a_mistake_about_spectra_is_one_sentence(run, tmp_path, capsys, monkeypa
     assert verb("spectrum", run, tmp_path / "a.png") == 2
     assert one_sentence(capsys, "--workdir", str(run), "not on images")
     assert list(tmp_path.iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------------
+# What a verb does not write over, and numbers that are none
+
+
+def test_a_file_of_another_kind_is_not_written_over(run, tmp_path, capsys):
+    kept = tmp_path / "a.npz"
+    np.savez(kept, images=np.zeros(3))
+    before = kept.read_bytes()
+    for verb in ("directions", "invert", "edit"):
+        to = ["--to", "1"] if verb == "edit" else []
+        assert main([verb, "--workdir", str(run), "--out", str(tmp_path / "a.png"), *to]) == 2
+        assert "a.npz, which is written too, is there and holds no " in capsys.readouterr().err
+    assert kept.read_bytes() == before
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["edit", "--to", "1", "--by", "1e300"], "--by: 1e+300 is not within -1e+06 to 1,000,000"),
+        (["directions", "--reach", "nan"], "--reach: nan is not within 1e-06 to 1,000,000"),
+        (["interpolate", "--frames", "10000000"], "--frames: 10,000,000 is more than the 125,000"),
+        (["invert", "--starts", "99999999"], "--starts: 99,999,999 is more than the 1,000 starts"),
+        (["neighbours", "--nearest", "300"], "--nearest: 300 is more than the 256 images"),
+        (["spectrum", "--out", "absent/a.png"], "--out: there is no folder absent"),
+    ],
+)
+def test_what_cannot_be_is_told_before_the_work(words, told, capsys):
+    out = [] if "--out" in words else ["--out", "a.png"]
+    assert main([*words, "--workdir", "no run", *out]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_truncated_latents_stay_where_training_had_them():
+    a, b = (jnp.clip(normal(50, 100, seed=n), -2, 2) for n in range(2))
+    t = jnp.linspace(0, 1, 9)
+    way = paths.between("truncated", a, b, t)
+    assert float(jnp.abs(paths.slerp(a, b, t)).max()) > 2
+    assert float(jnp.abs(way).max()) == 2

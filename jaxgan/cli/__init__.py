@@ -29,6 +29,9 @@ def run(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough; training goes on by itself
         sys.stderr.close()
         return 0
+    except MemoryError as error:
+        print(f"error: the memory does not suffice; ask for less ({error})", file=sys.stderr)
+        return 2
     except OSError as error:  # a full disk, a file that may not be read
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -23,8 +23,8 @@ from jaxgan.cli.of_run import (
     add_workdir,
     check_beside,
     check_count,
+    check_distance,
     check_out,
-    check_reach,
     drawing,
     some_latents,
 )
@@ -55,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
-    check_beside(arguments)
+    check_beside(arguments, "directions")
     check_count(arguments, "rows", "directions")
-    check_reach(arguments)
+    check_distance(arguments, "reach", 1e-6)
     if arguments.labels and "," in arguments.labels:
         raise UserError(f"--labels: {arguments.labels} are several classes, and one is drawn")
 
@@ -83,9 +83,9 @@ def run(arguments: argparse.Namespace) -> int:
     moved = z[0] + reach[None, :, None] * found.directions[:, None]
     moved = moved.reshape(-1, z.shape[1])
     drawn = pictures(run.render, moved, np.full(len(moved), label, np.int32))
-    writer.write_png(arguments.out, writer.grid(drawn, COLUMNS))
     beside = arguments.out.with_suffix(".npz")
     write_arrays(beside, **found._asdict())
+    writer.write_png(arguments.out, writer.grid(drawn, COLUMNS))
     kind = "weights" if arguments.method == "sefa" else "activations"
     listed = ", ".join(f"{share:.1%}" for share in found.shares)
     print(f"directions, with their share in the {kind}: {listed}")

@@ -21,6 +21,7 @@ from jaxgan.cli.of_run import (
     add_workdir,
     check_beside,
     check_count,
+    check_distance,
     check_out,
     drawing,
     some_latents,
@@ -50,12 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
-    check_beside(arguments)
+    check_beside(arguments, "z")
     check_count(arguments, "num", "images")
     if not arguments.directions and arguments.to is None:
         raise UserError("--directions, --to: name a file of directions, a class, or both")
-    if not abs(arguments.by) < float("inf"):
-        raise UserError(f"--by: {arguments.by} is not a finite number")
+    check_distance(arguments, "by", -1e6)
 
     import numpy as np
 
@@ -78,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         [to] = pretrained.classes_of(run.config, [arguments.to.strip()], "--to")
         others = np.full_like(labels, to)
     rows = [pictures(run.render, *each) for each in ((z, labels), (moved, others))]
-    writer.write_png(arguments.out, writer.rows(rows, 10))
     beside = arguments.out.with_suffix(".npz")
     write_arrays(beside, z=moved, **({"labels": others} if run.classes else {}))
+    writer.write_png(arguments.out, writer.rows(rows, 10))
     print(f"{len(z)} images by {run.at}, moved below: {arguments.out}, {beside}")
     return 0

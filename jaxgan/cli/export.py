@@ -146,13 +146,15 @@ def _card(
 
 
 def _evaluations(workdir: Any, model: Any, member: int) -> list[dict[str, Any]]:
-    """What evaluate measured of the same step and member."""
+    """What evaluate measured of the same step and member; another version's may lack anything, and
+    is left out."""
     from jaxgan.cli.evaluate import earlier
+    from jaxgan.exports import card
 
     return [
         each
         for each in earlier(workdir / "evaluation.json")
-        if (each.get("step"), each.get("member")) == (model.step, member)
+        if (each.get("step"), each.get("member")) == (model.step, member) and card.is_whole(each)
     ]
 
 

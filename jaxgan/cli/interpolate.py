@@ -24,6 +24,7 @@ from jaxgan.cli.of_run import (
     add_step,
     add_workdir,
     check_count,
+    check_folder_of,
     check_seed,
     classes_of,
     drawing,
@@ -62,10 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
     out = arguments.out
     if out.suffix not in KINDS or out.is_dir():
         raise UserError(f"--out: {out} is not a {', '.join(KINDS[:-1])} or {KINDS[-1]} file")
+    check_folder_of(out)
     check_count(arguments, "rows", "ways")
     if arguments.frames is None:
         arguments.frames = COLUMNS if out.suffix == ".png" else FRAMES
-    check_count(arguments, "frames", "images", least=2)
+    check_count(arguments, "frames", "images", 2, 10**6 // arguments.rows)
     if not 0 <= arguments.start < 2**32:
         raise UserError(f"--from: {arguments.start} is not within 0 to {2**32 - 1:,}")
     check_seed(arguments, "to")

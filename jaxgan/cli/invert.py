@@ -62,9 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
-    check_beside(arguments)
-    for name, of in (("num", "images"), ("steps", "steps"), ("starts", "starts")):
-        check_count(arguments, name, of)
+    check_beside(arguments, "z")
+    check_count(arguments, "num", "images")
+    check_count(arguments, "steps", "steps")
+    check_count(arguments, "starts", "starts", most=1000)
     if arguments.image and arguments.split:
         raise UserError("--split: is of images of the data set, not of --image; leave it out")
 
@@ -86,10 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
     drawn = drawn.reshape(*path.shape[:2], *drawn.shape[1:])
     target = np.asarray(data.to_uint8(images))
     rows = np.concatenate([target[None], drawn]).swapaxes(0, 1)
-    writer.write_png(arguments.out, writer.grid(rows.reshape(-1, *rows.shape[2:]), rows.shape[1]))
     errors = np.mean(np.square(drawn[-1] / 255.0 - target / 255.0), (1, 2, 3))
     beside = arguments.out.with_suffix(".npz")
     write_arrays(beside, z=z, errors=errors, **({"labels": labels} if run.classes else {}))
+    writer.write_png(arguments.out, writer.grid(rows.reshape(-1, *rows.shape[2:]), rows.shape[1]))
     names = run.config.derived.class_names
     for n, error in enumerate(errors):
         of_class = f", {names[labels[n]]}" if run.classes else ""

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
     check_count(arguments, "num", "samples")
-    check_count(arguments, "nearest", "images")
+    check_count(arguments, "nearest", "images", most=256)  # they are sought one by one
 
     import jax
     import jax.numpy as jnp

@@ -1,6 +1,8 @@
 """What verbs about a run have in common: their arguments, and what is read by them."""
 
 import argparse
+import contextlib
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +71,13 @@ def check_png(out: Path) -> None:
     """Raises UserError for what is no picture's name."""
     if out.suffix != ".png" or out.is_dir():
         raise UserError(f"--out: {out} is not a .png file")
+    check_folder_of(out)
+
+
+def check_folder_of(out: Path) -> None:
+    """Raises UserError where a file would lie in no folder."""
+    if not out.parent.is_dir():
+        raise UserError(f"--out: there is no folder {out.parent}")
 
 
 def check_seed(arguments: argparse.Namespace, name: str = "seed") -> None:
@@ -84,26 +93,42 @@ def check_out(arguments: argparse.Namespace) -> None:
     check_seed(arguments)
 
 
-def check_count(arguments: argparse.Namespace, name: str, of: str, least: int = 1) -> None:
-    """Raises UserError for fewer than `least`."""
-    if getattr(arguments, name) < least:
-        value = getattr(arguments, name)
+def check_count(
+    arguments: argparse.Namespace, name: str, of: str, least: int = 1, most: int = 10**6
+) -> None:
+    """Raises UserError for fewer than `least`, and for more than `most`."""
+    value = getattr(arguments, name)
+    if value < least:
         raise UserError(f"--{name}: {value} is not a number of {of}, {least} or more")
+    if value > most:
+        raise UserError(f"--{name}: {value:,} is more than the {most:,} {of} that there may be")
 
 
-def check_beside(arguments: argparse.Namespace) -> None:
-    """Raises UserError where what is written beside --out would take the place of what is read."""
-    beside = arguments.out.with_suffix(".npz").resolve()
+def check_beside(arguments: argparse.Namespace, array: str) -> None:
+    """Raises UserError where the .npz beside --out would take the place of what is read, or of a
+    file without that array, which is none of the verb's."""
+    beside = arguments.out.with_suffix(".npz")
     for name in ("latents", "directions"):
         read = getattr(arguments, name, None)
-        if read and read.resolve() == beside:
+        if read and read.resolve() == beside.resolve():
             raise UserError(f"--out: {read}, which --{name} reads, would be written over")
+    if not beside.exists():
+        return
+    names = []
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(beside) as file:
+        names = file.namelist()
+    if f"{array}.npy" not in names:
+        raise UserError(
+            f"--out: {beside}, which is written too, is there and holds no {array}; name another "
+            f"--out"
+        )
 
 
-def check_reach(arguments: argparse.Namespace) -> None:
-    """Raises UserError for what is no distance."""
-    if not 0 < arguments.reach < float("inf"):
-        raise UserError(f"--reach: {arguments.reach} is not above 0")
+def check_distance(arguments: argparse.Namespace, name: str, least: float) -> None:
+    """Raises UserError for what is no distance between latents, from `least` on."""
+    value = getattr(arguments, name)
+    if not least <= value <= 1e6:
+        raise UserError(f"--{name}: {value:g} is not within {least:g} to 1,000,000")
 
 
 # --------------------------------------------------------------------------------------------------

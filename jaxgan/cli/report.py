@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    workdirs = [*map(folder_at, arguments.workdir)]
+    # A name is told of each, which "." has none of.
+    workdirs = [each if each.name else each.resolve() for each in map(folder_at, arguments.workdir)]
     out = arguments.out
     if out is None and len(workdirs) > 1:
         raise UserError("--out: of several runs, name the file to write, as --out comparison.html")
@@ -31,7 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--out: {out} is not a .html file")
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out: there is no folder {out.parent}")
-    if len({str(each) for each in workdirs}) < len(workdirs):
+    places = {each.resolve() if isinstance(each, Path) else str(each) for each in workdirs}
+    if len(places) < len(workdirs):
         raise UserError("--workdir: a run is named twice; name each once")
 
     from jaxgan import report  # here, so that --help and mistakes are answered at once

@@ -10,7 +10,7 @@ vaegan), by the averaged weights; all other latents stay at their means.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.of_run import add_member, add_seed, add_step, check_out, check_reach, given
+from jaxgan.cli.of_run import add_member, add_seed, add_step, check_distance, check_out, given
 from jaxgan.errors import UserError
 
 COLUMNS, IMAGES = 11, 100
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
     if arguments.rows < 1:
         raise UserError(f"--rows: {arguments.rows} is not a number of latents, 1 or more")
-    check_reach(arguments)
+    check_distance(arguments, "reach", 1e-6)
 
     import jax
     import jax.numpy as jnp

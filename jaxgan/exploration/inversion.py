@@ -44,7 +44,7 @@ def learning_rate(step: Any, steps: Any) -> Float[Array, ""]:
 
 
 def noise_scale(step: Any, steps: Any, z_dim: int) -> Float[Array, ""]:
-    """Of each number of a latent: 0.05 of the latents' length, by the square of what is left."""
+    """Of each number of a latent: 0.05 of a normal one's length, by the square of what is left."""
     left = jnp.maximum(0, 1 - step / steps / QUIET)
     return jnp.float32(NOISE * z_dim**0.5 * left**2)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
+from jaxgan.algorithms.latents import TRUNCATED
 from jaxgan.models.layers import unit
 from jaxgan.typing import Array, Float
 
@@ -46,8 +47,10 @@ def lerp(
 def between(
     latent: str, a: Float[Array, "b z"], b: Float[Array, "b z"], t: Float[Array, " t"]
 ) -> Float[Array, "b t z"]:
-    """By the distribution of the latents: normal, truncated or uniform."""
-    return (lerp if latent == "uniform" else slerp)(a, b, t)
+    """By the distribution of the latents: normal, truncated (which the sphere leaves here and
+    there, and is cut back to) or uniform."""
+    way = (lerp if latent == "uniform" else slerp)(a, b, t)
+    return jnp.clip(way, -TRUNCATED, TRUNCATED) if latent == "truncated" else way
 
 
 def class_shares(

@@ -16,7 +16,6 @@ from jaxgan.typing import Array, UInt8
 
 CHUNK = 64  # latents at once
 RATE = 20  # frames a second
-MOVING = (".gif", ".webp", ".mp4")
 
 
 def pictures(

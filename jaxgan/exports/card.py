@@ -148,6 +148,19 @@ def _figures(page: Page) -> list[str]:
     return lines
 
 
+def is_whole(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of evaluation.json has all that a card tells of it."""
+    told = {"figures", "samples", "sample_seeds", "protocol", "weights", "statistics"}
+    if not entry.keys() >= told | {"precision", "jaxgan"}:
+        return False
+    try:
+        cells = [x for column in entry["figures"].values() for x in column.values()]
+        counted = {"count"} <= entry["protocol"]["reference"].keys()
+        return counted and all({"value", "standard_error"} <= x.keys() for x in cells)
+    except (AttributeError, KeyError, TypeError):
+        return False
+
+
 def _protocol(entry: Mapping[str, Any]) -> list[str]:
     seeds, reference = entry["sample_seeds"], entry["protocol"]["reference"]
     of = " ".join(str(reference[key]) for key in ("name", "split") if key in reference)

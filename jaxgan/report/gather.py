@@ -93,7 +93,7 @@ def _samples(folder: Folder, names: Sequence[str]) -> dict[str, dict[int, Folder
     found: dict[str, dict[int, Folder]] = {name: {} for name in endings.values()}
     for path in sorted(folder.iterdir(), key=str) if folder.is_dir() else ():
         match = re.fullmatch(r"(\d+)(.*)\.png", path.name, re.ASCII)
-        if match and match[2] in endings:
+        if match and match[2] in endings and path.is_file():
             found[endings[match[2]]][int(match[1])] = path
     return {name: pictures for name, pictures in found.items() if pictures}
 

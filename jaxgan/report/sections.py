@@ -71,7 +71,7 @@ def _during_training(run: Run, label: str) -> str:
         if not known:
             continue
         last = known[-1]
-        of_seeds = [x for x in last.get("seeds", {}).get(name, ()) if x is not None]
+        of_seeds = [x for x in (last.get("seeds") or {}).get(name, ()) if x is not None]
         error = ""
         if len(of_seeds) > 1:
             error = f" ± {statistics.stdev(of_seeds) / len(of_seeds) ** 0.5:.1g}"
@@ -187,7 +187,7 @@ def commands(runs: Sequence[Run], labels: Sequence[str]) -> str:
     parts = []
     for run, label in zip(runs, labels, strict=True):
         workdir = str(run.workdir)
-        anew = command.training(run.config, workdir)
+        anew = command.training(run.config, f"{workdir}_again")
         if len(runs) > 1:
             parts.append(f"<h3>{html.escape(label)}</h3>")
         if anew is None:
