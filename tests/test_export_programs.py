@@ -214,3 +214,10 @@ def test_onnx_without_jax2onnx_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     with pytest.raises(UserError, match=r"--format: onnx takes pip install --no-deps -r docs/"):
         onnx.write(tmp_path, model_of("ring"))
+
+
+def test_stablehlo_without_its_package_is_one_sentence(tmp_path, monkeypatch):
+    model = model_of("cgan_mlp")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'^--format: .*pip install -e "\.\[export\]"'):
+        stablehlo.write(tmp_path, model)

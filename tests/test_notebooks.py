@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 STEPS = "steps=10 steps_per_call=1 log_every=1 checkpoint_every=1 parallel.data=1"
 SMALL = "model.generator.width=4 model.discriminator.width=4 batch_size=8 sample_every=5"
-FEWER = {"JAXGAN_SAMPLES": "128", "JAXGAN_SEARCH_STEPS": "2", "JAXGAN_PICTURES": "40"}
+FEWER = {"JAXGAN_SAMPLES": "128", "JAXGAN_SEARCH_STEPS": "2", "JAXGAN_PICTURES": "100"}
 
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: path.stem)

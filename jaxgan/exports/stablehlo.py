@@ -5,12 +5,14 @@ convolution has a way of its own for CPU (ops/conv.py), the program has both, an
 the platform that it runs on.
 """
 
+import importlib.util
 from pathlib import Path
 
 import jax
 from jax import export
 
 from jaxgan import writer
+from jaxgan.errors import UserError
 from jaxgan.exports import programs
 from jaxgan.pretrained import Model
 
@@ -19,7 +21,10 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 def write(folder: Path, model: Model) -> float:
     """Writes the program and config.json; returns how much its images differ from the model's own.
-    Raises UserError where that is more than rounding."""
+    Raises UserError where that is more than rounding, and without the package that JAX serialises
+    with."""
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise UserError('--format: stablehlo takes a package: pip install -e ".[export]"')
     (batch,) = export.symbolic_shape("batch")
     function = jax.jit(programs.generator(model))
     given = programs.inputs(model, batch).values()
@@ -48,7 +53,8 @@ with open("model.stablehlo", "rb") as file:
 images = program.call({names})  # float32 {shape}
 ```
 
-Latents are {latents}. {output} Batches are of any size.
+Latents are {latents}. {output} Batches are of any size. It takes
+`pip install jax flatbuffers`.
 
 It was exported with JAX {jax} for {platforms}, and a JAX that is up to six months newer reads it
 ([guarantees](https://docs.jax.dev/en/latest/export/export.html#compatibility-guarantees)). So this
