@@ -11,8 +11,8 @@ where `jaxgan.load("owner/name")` reads it (`pip install -e ".[hub]"`).
     python -m jaxgan export --workdir runs/cgan --format onnx --out portable
 
 A program from latents (and labels) to float32 images, with the weights in it and a batch of any
-size: stablehlo (`pip install -e ".[export]"`) for JAX on CPU, CUDA and TPU, of about the same age as
-the one that wrote it; onnx for ONNX Runtime (`pip install --no-deps -r
+size: stablehlo (`pip install -e ".[export]"`) for JAX on CPU, CUDA and TPU, of about the same age
+as the one that wrote it; onnx for ONNX Runtime (`pip install --no-deps -r
 docs/requirements-onnx.txt`). Each is kept only if it gives the run's own images. What lasts are
 safetensors.
 """
