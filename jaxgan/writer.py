@@ -219,6 +219,16 @@ def _are_of_seeds(value: Any) -> bool:
     return lists and all(_is_number(number) for each in value.values() for number in each)
 
 
+def figure(entry: Any) -> str:
+    """A figure of evaluation.json with its standard error; of another version it may lack both."""
+    if not isinstance(entry, Mapping):
+        return "-"
+    value, error = entry.get("value"), entry.get("standard_error")
+    if not isinstance(value, int | float):
+        return "none"
+    return f"{value:.4g}" + (f" ± {error:.1g}" if isinstance(error, int | float) else "")
+
+
 CURVES = (  # where at least one of a picture's is there
     ("d_loss", "g_loss"),
     ("real_logit", "fake_logit"),

@@ -226,11 +226,11 @@ def test_the_three_lines_in_the_card_run(folder, monkeypatch):
 
 def test_the_cards_command_trains_the_same(folder, run):
     text = (folder / "README.md").read_text()
-    command = shlex.split(text.split("```bash\n")[1].split("```")[0].replace("\\\n", ""))
-    assert command[:4] == ["python", "train.py", "--config", "configs/default.py"]
-    again = config.load(
-        CONFIGS / "default.py", [each.removeprefix("--config.") for each in command[4:]]
-    )
+    command = shlex.split(text.split("```bash\n")[1].split("```")[0])
+    assert command[:3] == ["python", "train.py", "--config"]
+    assert command[4:6] == ["--workdir", "runs/again"]
+    file = CONFIGS.parent / command[3]
+    again = config.load(file, [each.removeprefix("--config.") for each in command[6:]])
     there = json.loads((run / "config.json").read_text())
     there.pop("derived")
     assert json.loads(json.dumps(again.to_dict())) == there

@@ -7,9 +7,16 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxgan import config, experiment, report, workdir, writer
+from jaxgan import (
+    commands,
+    config,
+    experiment,
+    report,
+    workdir,
+    writer,
+)
 from jaxgan.cli.main import main
-from jaxgan.report import command, gather, page
+from jaxgan.report import gather, page
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -119,7 +126,7 @@ def test_a_run_that_has_just_begun_and_torn_files_are_told_of(tmp_path):
 )
 def test_the_command_gives_the_runs_settings(overrides):
     settings = config.load("configs/cgan.py", overrides)
-    told = shlex.split(command.training(settings, "runs/a b"))
+    told = shlex.split(commands.training(settings, "runs/a b"))
     assert told[:6] == [
         "python",
         "train.py",
@@ -134,11 +141,11 @@ def test_the_command_gives_the_runs_settings(overrides):
 
 
 def test_what_samples_nothing_starts_from_images():
-    for path in (command.CONFIGS.parent / "jaxgan" / "algorithms").glob("*.py"):
+    for path in (commands.CONFIGS.parent / "jaxgan" / "algorithms").glob("*.py"):
         text = path.read_text()
         if "class " in text and ("def translate(" in text or "def complete(" in text):
-            assert path.stem in command.FROM_IMAGES
-        assert path.stem not in command.FROM_IMAGES or "def sample(" not in text
+            assert path.stem in commands.FROM_IMAGES
+        assert path.stem not in commands.FROM_IMAGES or "def sample(" not in text
 
 
 MISTAKES = {

@@ -249,14 +249,14 @@ def _line(values: dict[str, Any]) -> str:
 
 def _print(columns: dict[str, dict[str, dict]], directions: dict[str, int]) -> None:
     """A row for each value, a column for each set; then the classes, a row each."""
-    from jaxgan.exports.card import cell
+    from jaxgan.writer import figure
 
     meaning = {1: "more is better", -1: "less is better", 0: ""}
     first = next(iter(columns.values()))
     width = max(map(len, first), default=0)
     print(f"\n{'':<{width}}  " + "  ".join(f"{name:>20}" for name in columns))
     for name in first:
-        cells = [cell(figures.get(name)) for figures in columns.values()]
+        cells = [figure(figures.get(name)) for figures in columns.values()]
         print(f"{name:<{width}}  " + "  ".join(f"{cell:>20}" for cell in cells), end="")
         of = first[name]
         few = "classes" in of and of["classes"] < len(of["of_each_class"])

@@ -6,18 +6,14 @@ what its samples were measured to be, with the protocol.
 """
 
 import json
-import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 import jaxgan
-from jaxgan import archive, data
-from jaxgan.config import load
-from jaxgan.rules import OPEN, RULES
+from jaxgan import archive, commands, data, writer
 
 # Under which licence data sets are, where that is known.
 LICENCES = {
@@ -86,7 +82,7 @@ def _training(page: Page) -> list[str]:
     licence = LICENCES.get(config.data.name, "")
     licence = licence or "the licence of these data is not known to jaxgan"
     size = f"{derived.num_examples:,} examples" if derived.num_examples else "without end"
-    command = list(_command(config))
+    command = _command(config)
     return [
         "## Training",
         "",
@@ -96,36 +92,16 @@ def _training(page: Page) -> list[str]:
         f"{config.seed}",
         f"- all settings are in config.json; exported by jaxgan {jaxgan.__version__}",
         "",
-        *(["```bash", " \\\n  ".join(command), "```", ""] if command else []),
+        *(["```bash", command, "```", ""] if command else []),
     ]
 
 
-def _command(config: ConfigDict) -> Iterator[str]:
-    """The training command in a clone of jaxgan, from the default settings; nothing elsewhere."""
-    path = Path(jaxgan.__file__).parents[1] / "configs" / "default.py"
-    if not path.is_file():
-        return
-    yield "python train.py --config configs/default.py"
-    there = archive.published(config)
+def _command(config: ConfigDict) -> str | None:
+    """The training command in a clone of jaxgan; None where there is none, or elsewhere."""
+    there = ConfigDict(archive.published(config))
     if config.data.path:
-        there["data"]["path"] = "PATH"
-    for key, value in overrides(load(path).to_dict(), there):
-        plain = re.fullmatch(r"[\w .,:'(){}\[\]+-]*", str(value)) and " " in str(value)
-        yield f'--config.{key}="{value}"' if plain else shlex.quote(f"--config.{key}={value}")
-
-
-def overrides(
-    default: Mapping[str, Any], settings: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    """What --config.KEY=VALUE must say to come from one to the other."""
-    for name, value in settings.items():
-        key, before = f"{prefix}{name}", default.get(name)
-        if key == "derived" or value == before:
-            continue
-        if key not in OPEN and key not in RULES:
-            yield from overrides(before or {}, value, f"{key}.")
-        else:
-            yield key, value
+        there.data.path = "PATH"
+    return commands.training(there, "runs/again")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -142,7 +118,7 @@ def _figures(page: Page) -> list[str]:
         rows = dict.fromkeys(name for column in columns.values() for name in column)
         lines += [f"| | {' | '.join(map(_line, names))} |", f"|---|{'---|' * len(names)}"]
         for row in rows:
-            cells = (cell(columns[name].get(row)) for name in names)
+            cells = (writer.figure(columns[name].get(row)) for name in names)
             lines.append(f"| {_line(row)} | {' | '.join(cells)} |")
         lines += ["", *_protocol(entry), ""]
     return lines
@@ -177,16 +153,6 @@ def _protocol(entry: Mapping[str, Any]) -> list[str]:
         json.dumps(entry["protocol"], indent=1),
         "```",
     ]
-
-
-def cell(entry: Mapping[str, Any] | None) -> str:
-    """A figure of evaluation.json with its standard error."""
-    if entry is None:
-        return "-"
-    if entry["value"] is None:
-        return "none"
-    error = entry["standard_error"]
-    return f"{entry['value']:.4g}" + (f" ± {error:.1g}" if error is not None else "")
 
 
 def _line(text: str) -> str:

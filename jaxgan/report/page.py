@@ -13,7 +13,8 @@ from importlib import resources
 from typing import Any
 
 import jaxgan
-from jaxgan.report import command, sections
+from jaxgan import commands
+from jaxgan.report import sections
 from jaxgan.report.gather import Curve, Run, thin
 from jaxgan.writer import CURVES
 
@@ -32,9 +33,9 @@ def render(runs: Sequence[Run]) -> str:
         _curves(charts, runs, labels),
         sections.metrics(runs, labels),
         sections.health(runs, labels),
-        sections.settings([command.flat(run.config) for run in runs], labels),
+        sections.settings([commands.flat(run.config) for run in runs], labels),
         sections.resources(runs, labels),
-        sections.commands(runs, labels),
+        sections.to_type(runs, labels),
     ]
     files = resources.files("jaxgan.report")
     style, script, template = (

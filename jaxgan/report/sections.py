@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from jaxgan import commands, writer
 from jaxgan.metrics import INCEPTION, METRICS
-from jaxgan.report import command
 from jaxgan.report.gather import Run
 
 MISHAPS = ("damaged", "restored", "skipped")
@@ -97,7 +97,9 @@ def _evaluation(entry: dict[str, Any], label: str) -> str:
     if not isinstance(figures, dict) or not all(isinstance(f, dict) for f in figures.values()):
         return ""
     names = dict.fromkeys(name for column in figures.values() for name in column)
-    rows = [[name, *(_cell(column.get(name)) for column in figures.values())] for name in names]
+    rows = [
+        [name, *(writer.figure(column.get(name)) for column in figures.values())] for name in names
+    ]
     known = ("step", "member", "samples", "sample_seeds", "statistics", "weights", "device")
     told = ", ".join(f"{k.replace('_', ' ')} {entry[k]}" for k in known if k in entry)
     protocol = html.escape(json.dumps(entry.get("protocol"), indent=1))
@@ -105,13 +107,6 @@ def _evaluation(entry: dict[str, Any], label: str) -> str:
         table(["metric", *figures], rows, f"{label}: {told}; value ± standard error")
         + f"<details><summary>Protocol</summary><pre>{protocol}</pre></details>"
     )
-
-
-def _cell(entry: Any) -> str:
-    if not isinstance(entry, dict) or not isinstance(entry.get("value"), int | float):
-        return "none"
-    error = entry.get("standard_error")
-    return number(entry["value"]) + (f" ± {error:.1g}" if isinstance(error, int | float) else "")
 
 
 def health(runs: Sequence[Run], labels: Sequence[str]) -> str:
@@ -183,16 +178,16 @@ def resources(runs: Sequence[Run], labels: Sequence[str]) -> str:
     return section("Resources", table(head, rows, "Time without compilation and drawing"), history)
 
 
-def commands(runs: Sequence[Run], labels: Sequence[str]) -> str:
+def to_type(runs: Sequence[Run], labels: Sequence[str]) -> str:
     parts = []
     for run, label in zip(runs, labels, strict=True):
         workdir = str(run.workdir)
-        anew = command.training(run.config, f"{workdir}_again")
+        anew = commands.training(run.config, f"{workdir}_again")
         if len(runs) > 1:
             parts.append(f"<h3>{html.escape(label)}</h3>")
         if anew is None:
             parts.append("<p>No file of configs/ and overrides give it: see config.json.</p>")
         else:
             parts.append(f"<pre>{html.escape(anew)}</pre>")
-        parts.append(f"<pre>{html.escape(command.sampling(run.config, workdir))}</pre>")
+        parts.append(f"<pre>{html.escape(commands.sampling(run.config, workdir))}</pre>")
     return section("Commands", "<p>To train it anew, and to draw from it:</p>", *parts)
