@@ -180,7 +180,8 @@ def test_what_is_said_of_samples_runs(reader, small):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TO_RUN, ids=ident)
 def test_a_page_runs_from_top_to_bottom(page, reader, small):
-    """Where a page does not train the tutorial's run, it finds one."""
+    """Where a page does not train the tutorial's run, it finds one; `run` asserts that each command
+    ends well."""
     trains = ["train.py", "--config", "configs/cgan.py"]
     if not any(
         words[:3] == trains and not value_of("--workdir", words) for words in commands(page)
