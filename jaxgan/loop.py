@@ -78,7 +78,8 @@ def train(config: ConfigDict, workdir: Folder, dry_run: bool = False) -> int:
             writer.write_json(folder / "config.json", config.to_dict())
             step, seconds = run.train(start)
             event = "stopped" if run.interrupted else "finished"
-            folders.record(folder, event, step=step, seconds=round(seconds, 3))
+            used = {"seconds": round(seconds, 3), "peak_memory": parallel.peak_memory()}
+            folders.record(folder, event, step=step, **used)
             if run.interrupted:
                 report.leave(mirror, [member.group for member in run.members])
                 writer.say(f"stopped after step {step:,}; the checkpoint is written.")
@@ -389,7 +390,7 @@ def _farewell(mirror: folders.Mirror, members: list[seeds.Member], algorithm: An
     curves = report.leave(mirror, [member.group for member in members])
     found = [*sorted((folder / "samples").glob("*.png"))[-len(members) :], curves]
     pictures = [str(home / path.relative_to(folder)) for path in filter(None, found)]
-    writer.say(f"pictures: {', '.join(pictures)}")
+    writer.say(f"pictures: {', '.join(pictures)}; all on one page: {home / 'report.html'}")
     verb = "sample" if hasattr(algorithm, "sample") else "reconstruct"
     writer.say(f"next: python -m jaxgan {verb} --workdir {home} --num 64 --out {verb}.png")
     return 0

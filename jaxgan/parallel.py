@@ -21,6 +21,8 @@ Where the members of an experiment are spread over devices (see seeds.py), the m
 
 import json
 import math
+import resource
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -107,6 +109,15 @@ def describe(mesh: Mesh) -> str:
     device, number = mesh.devices.flat[0], jax.process_count()
     processes = f" in {number} processes" if number > 1 else ""
     return f"{mesh.size} x {device.device_kind}{processes} with jax {jax.__version__}"
+
+
+def peak_memory() -> int:
+    """Bytes in use at once at most: on the fullest of this process's devices, or, where they do not
+    tell, as CPUs, of the process."""
+    known = [device.memory_stats() or {} for device in jax.local_devices()]
+    of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    of_process *= 1 if sys.platform == "darwin" else 1024  # the others count KiB
+    return max(each.get("peak_bytes_in_use", 0) for each in known) or of_process
 
 
 # --------------------------------------------------------------------------------------------------

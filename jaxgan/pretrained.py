@@ -122,22 +122,24 @@ def load(
         folder = _downloaded(str(path), revision)
     elif revision is not None:
         raise UserError(f"revision: is of a repository of the Hub, and {path} is a folder")
-    return open_model(folder, step, member, "")
+    try:
+        return open_model(folder, step, member)
+    except UserError as error:  # which speaks of the command line
+        told = str(error).removeprefix("--workdir: ").removeprefix("--")
+        raise UserError(told) from error
 
 
-def open_model(
-    folder: Folder, step: int | str | None = None, member: int = 0, prefix: str = "--"
-) -> Model:
-    """The same of a folder. `prefix` of arguments' names in sentences about mistakes."""
+def open_model(folder: Folder, step: int | str | None = None, member: int = 0) -> Model:
+    """The same of a folder, for the command line."""
     if archive.holds(folder):
         for name, value in (("step", step), ("member", member or None)):
             if value is not None:
-                raise UserError(f"{prefix}{name}: {folder} is an exported generator, of one step")
+                raise UserError(f"--{name}: {folder} is an exported generator, of one step")
         return Model(*archive.read(folder))
     config, algorithm, state = experiment.load_run(folder, step, member)
     if not hasattr(algorithm, "sample"):
         raise UserError(
-            f"{prefix}workdir: {folder} is a run of the algorithm {config.algorithm}, which starts "
+            f"--workdir: {folder} is a run of the algorithm {config.algorithm}, which starts "
             f"from images; see reconstruct"
         )
     return Model(config, algorithm, state)

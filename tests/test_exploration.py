@@ -23,6 +23,7 @@ from jaxgan.models import dcgan, goodfellow, layers
 from jaxgan.sampler import Sampler, latents_of
 
 ROOT = Path(__file__).parents[1]
+OWN = "0123456789abcdef"  # the origin of files
 SECTION = {"name": "fashion_mnist_mini", "image_size": 0, "dir": "", "path": ""}
 
 
@@ -214,11 +215,13 @@ def test_films(run, tmp_path, capsys, monkeypatch):
     assert one_sentence(capsys, "--out", ".mp4", '".[video]"', ".gif")
 
 
-def test_ways_of_latents_in_a_file(run, tmp_path):
+def test_ways_of_latents_in_a_file(run, tmp_path, capsys):
     z, labels = np.asarray(normal(3, 8)), np.array([1, 7, 7])
-    files.write_arrays(tmp_path / "mine.npz", z=z, labels=labels)
+    files.write_arrays(tmp_path / "mine.npz", OWN, z=z, labels=labels)
     out = tmp_path / "ways.png"
     assert verb("interpolate", run, out, "--latents", tmp_path / "mine.npz", "--frames", 2) == 0
+    warning = f"warning: --latents: {tmp_path / 'mine.npz'} is of another generator"
+    assert capsys.readouterr().err.startswith(warning)
     _, algorithm, state = experiment.load_run(run)
     drawn = pictures(Partial(algorithm.render, state), z, labels)[..., 0]
     expected = np.stack([drawn[:-1], drawn[1:]], 1).astype(int)
@@ -258,6 +261,8 @@ def test_files_that_hold_no_such_latents(arrays, named, run, tmp_path, capsys):
         (["a.png", "--to", 2**32], ["--to", str(2**32)]),
         (["a.png", "--labels", "Hat"], ["--labels", "'Hat'", "8 Bag"]),
         (["a.png", "--labels", "1", "--latents", "x.npz"], ["--labels", "their own"]),
+        (["a.png", "--rows", 8, "--latents", "x.npz"], ["--rows", "beside --latents"]),
+        (["a.png", "--from", 0, "--latents", "x.npz"], ["--from", "beside --latents"]),
         (["a.png", "--latents", "absent.npz"], ["absent.npz", "cannot be read"]),
         (["a.png", "--statistics", "batch"], ["--statistics", "latent of its own"]),
         (["a.png", "--step", 3], ["step 3", "2, 4"]),
@@ -367,10 +372,10 @@ def test_sets_without_labels_have_no_classifier(run, tmp_path, capsys, monkeypat
 
 def test_files_of_another_kind(tmp_path):
     path = tmp_path / "x.npz"
-    files.write_arrays(path, directions=np.eye(3, dtype=np.float32))
-    np.testing.assert_array_equal(files.read_directions(path, 3), np.eye(3))
+    files.write_arrays(path, OWN, directions=np.eye(3, dtype=np.float32))
+    np.testing.assert_array_equal(files.read_directions(path, 3, OWN), np.eye(3))
     with pytest.raises(UserError, match=r"--latents: .* no array z; it has: directions"):
-        files.read_latents(path, 3, 0)
+        files.read_latents(path, 3, 0, OWN)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -433,7 +438,10 @@ def test_a_file_of_another_kind_is_not_written_over(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["edit", "--to", "1", "--by", "1e300"], "--by: 1e+300 is not within -1e+06 to 1,000,000"),
+        (
+            ["edit", "--directions", "x.npz", "--by", "1e300"],
+            "--by: 1e+300 is not within -1e+06 to 1,000,000",
+        ),
         (["directions", "--reach", "nan"], "--reach: nan is not within 1e-06 to 1,000,000"),
         (["interpolate", "--frames", "10000000"], "--frames: 10,000,000 is more than the 125,000"),
         (["invert", "--starts", "99999999"], "--starts: 99,999,999 is more than the 1,000 starts"),

@@ -17,6 +17,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 from hypothesis import strategies as st
+from PIL import Image
 
 import jaxgan
 from jaxgan import archive, config, data, experiment, pretrained
@@ -495,6 +496,33 @@ def test_fuzzed_folders_are_read_or_refused(data, folder, tmp_path_factory):
 
 # --------------------------------------------------------------------------------------------------
 # The Hub
+
+
+def test_mistakes_with_a_run_speak_of_no_flags(run, tmp_path):
+    for arguments, told in (
+        ({"member": 1}, "member: "),
+        ({"step": 3}, "step 3"),
+    ):
+        with pytest.raises(UserError) as raised:
+            jaxgan.load(run, **arguments)
+        assert told in str(raised.value) and "--" not in str(raised.value)
+    with pytest.raises(UserError, match=r"config\.json") as raised:
+        jaxgan.load(tmp_path / "nothing")
+    assert "--" not in str(raised.value)
+
+
+def test_exported_latents_are_those_of_the_run(run, folder, tmp_path, capsys):
+    latents = tmp_path / "a.npz"
+    of_run = ["edit", "--workdir", run, "--out", tmp_path / "a.png", "--to", 3, "--num", 2]
+    assert main([*map(str, of_run)]) == 0
+    capsys.readouterr()
+    for workdir in (run, folder):
+        out = tmp_path / f"{workdir.name}.png"
+        ways = ["interpolate", "--workdir", workdir, "--latents", latents, "--out", out]
+        assert main([*map(str, ways)]) == 0
+    assert capsys.readouterr().err == ""
+    drawn = [np.asarray(Image.open(tmp_path / f"{x.name}.png")) for x in (run, folder)]
+    np.testing.assert_array_equal(*drawn)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from jaxgan.exploration.pictures import pictures
 from jaxgan.models import dcgan, mlp
 
 ROOT = Path(__file__).parents[1]
+OWN = "0123456789abcdef"  # the origin of files
 
 
 @pytest.fixture(scope="module")
@@ -256,19 +257,21 @@ def test_an_image_of_the_run_is_found_again(run, tmp_path, capsys):
     np.testing.assert_array_equal(rows[:, 0], target)
     errors = np.square((rows - target[:, None]) / 255).mean((2, 3))
     assert (errors[:, -1] < errors[:, 1] / 20).all()
-    z, labels = files.read_latents(tmp_path / "found.npz", 8, 10)
+    z, labels = files.read_latents(tmp_path / "found.npz", 8, 10, OWN)
     assert np.abs(drawn_by(run, z, labels) - rows[:, -1]).max() <= 1
     for line, error in zip(lines, errors[:, -1], strict=True):
         assert f"mean squared error {error:.5f}" in line
     assert (tmp_path / "found.npz").stat().st_size < 2000
-    # and they can be moved on
+    # and they can be moved on, where they mean something: no warning
+    capsys.readouterr()
     assert (
         verb("edit", run, tmp_path / "m.png", "--latents", tmp_path / "found.npz", "--to", 4) == 0
     )
+    assert capsys.readouterr().err == ""
     before, after = tiles(tmp_path / "m.png", 2)
     assert np.abs(before - rows[:, -1]).max() <= 1
     assert np.abs(after - drawn_by(run, z, np.array([4, 4]))).max() <= 1
-    moved, labels = files.read_latents(tmp_path / "m.npz", 8, 10)
+    moved, labels = files.read_latents(tmp_path / "m.npz", 8, 10, OWN)
     np.testing.assert_array_equal(moved, z)
     np.testing.assert_array_equal(labels, [4, 4])
 
@@ -283,7 +286,7 @@ def test_images_of_the_data_set_are_sought_a_few_at_a_time(run, tmp_path, monkey
     examples = data.load("fashion_mnist_mini", "test[:50]").images[..., 0]
     chosen = data.indices(2, 0, 3, 50)
     np.testing.assert_array_equal(tiles(out, 10)[:, 0], examples[chosen])
-    assert set(files.read_latents(tmp_path / "found.npz", 8, 10)[1]) <= {1, 2}
+    assert set(files.read_latents(tmp_path / "found.npz", 8, 10, OWN)[1]) <= {1, 2}
 
 
 def test_a_picture_of_directions(run, tmp_path, capsys):
@@ -297,7 +300,7 @@ def test_a_picture_of_directions(run, tmp_path, capsys):
     rows = tiles(out, 11)
     assert np.abs(rows[:, 5] - middle).max() <= 1
     _, algorithm, state = experiment.load_run(run)
-    found = files.read_directions(tmp_path / "d.npz", 8)
+    found = files.read_directions(tmp_path / "d.npz", 8, OWN)
     expected = directions.of_weights(algorithm, state, 8, 2).directions
     np.testing.assert_allclose(found, expected, atol=1e-5)
     moved = ["--directions", tmp_path / "d.npz", "--direction", 1, "--by", -2, "--num", 1]
@@ -314,7 +317,7 @@ def test_a_picture_of_directions(run, tmp_path, capsys):
 @pytest.fixture
 def beside(run, tmp_path):
     """A picture's place, a file of directions and one that is no picture."""
-    files.write_arrays(tmp_path / "d.npz", directions=np.eye(8, dtype=np.float32)[:2])
+    np.savez(tmp_path / "d.npz", directions=np.eye(8, dtype=np.float32)[:2])
     (tmp_path / "text.png").write_text("mine")
     return tmp_path
 
@@ -332,6 +335,7 @@ def beside(run, tmp_path):
         ("invert", ["a.png", "--image", "{}/absent.png"], ["--image", "absent.png", "read"]),
         ("invert", ["a.png", "--image", "{}/text.png"], ["--image", "text.png", "read"]),
         ("invert", ["a.png", "--image", "x.png", "--split", "test"], ["--split", "--image"]),
+        ("invert", ["a.png", "--image", "x.png", "--num", 8], ["--num", "--image"]),
         ("directions", ["a.npz"], ["--out", ".png"]),
         ("directions", ["a.png", "--rows", 0], ["--rows", "1 or more"]),
         ("directions", ["a.png", "--rows", 9], ["--rows", "8 latents"]),
@@ -340,7 +344,10 @@ def beside(run, tmp_path):
         ("edit", ["a.png"], ["--directions, --to"]),
         ("edit", ["a.png", "--to", "Hat"], ["--to", "'Hat'", "8 Bag"]),
         ("edit", ["a.png", "--to", 1, "--num", 0], ["--num", "1 or more"]),
-        ("edit", ["a.png", "--to", 1, "--by", "nan"], ["--by", "not within"]),
+        ("edit", ["a.png", "--directions", "{}/d.npz", "--by", "nan"], ["--by", "not within"]),
+        ("edit", ["a.png", "--to", 1, "--by", 3], ["--by", "without --directions"]),
+        ("edit", ["a.png", "--to", 1, "--direction", 0], ["--direction", "without --directions"]),
+        ("edit", ["a.png", "--to", 1, "--latents", "x", "--num", 1], ["--num", "--latents"]),
         ("edit", ["a.png", "--to", 1, "--labels", 1, "--latents", "x"], ["--labels", "their own"]),
         (
             "edit",

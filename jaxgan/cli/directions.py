@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     moved = moved.reshape(-1, z.shape[1])
     drawn = pictures(run.render, moved, np.full(len(moved), label, np.int32))
     beside = arguments.out.with_suffix(".npz")
-    write_arrays(beside, **found._asdict())
+    write_arrays(beside, run.origin, **found._asdict())
     writer.write_png(arguments.out, writer.grid(drawn, COLUMNS))
     kind = "weights" if arguments.method == "sefa" else "activations"
     listed = ", ".join(f"{share:.1%}" for share in found.shares)

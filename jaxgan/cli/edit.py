@@ -24,6 +24,7 @@ from jaxgan.cli.of_run import (
     check_distance,
     check_out,
     drawing,
+    settle,
     some_latents,
 )
 from jaxgan.errors import UserError
@@ -33,15 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     parser.add_argument("--out", type=Path, required=True, help="FILE.png; FILE.npz is written too")
     add_latents(parser, "all of which are moved")
-    parser.add_argument(
-        "--num", type=int, default=10, help="without --latents: how many images (default 10)"
-    )
+    parser.add_argument("--num", type=int, help="without --latents: how many images (default 10)")
     add_labels(parser, "without --latents: their classes, in turn (default: all)")
     parser.add_argument("--directions", type=Path, metavar="FILE.npz", help="by `directions`")
-    parser.add_argument(
-        "--direction", type=int, default=0, help="which of them, from 0 on (default 0)"
-    )
-    parser.add_argument("--by", type=float, default=3.0, help="how far along it (default 3)")
+    parser.add_argument("--direction", type=int, help="which of them, from 0 on (default 0)")
+    parser.add_argument("--by", type=float, help="how far along it (default 3)")
     parser.add_argument("--to", metavar="CLASS", help="another class, a number or a name")
     add_seed(parser, "of the latents")
     add_step(parser)
@@ -52,9 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
     check_beside(arguments, "z")
-    check_count(arguments, "num", "images")
     if not arguments.directions and arguments.to is None:
         raise UserError("--directions, --to: name a file of directions, a class, or both")
+    beside = "beside --latents, all of which are moved" if arguments.latents else ""
+    settle(arguments, beside, num=10)
+    without = "" if arguments.directions else "without --directions"
+    settle(arguments, without, direction=0, by=3.0)
+    check_count(arguments, "num", "images")
     check_distance(arguments, "by", -1e6)
 
     import numpy as np
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     z, labels = some_latents(arguments, run, arguments.num)
     moved, others = z, labels
     if arguments.directions:
-        directions = read_directions(arguments.directions, run.algorithm.z_dim)
+        directions = read_directions(arguments.directions, run.algorithm.z_dim, run.origin)
         if not 0 <= arguments.direction < len(directions):
             raise UserError(
                 f"--direction: {arguments.directions} has 0 to {len(directions) - 1}, and no "
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         others = np.full_like(labels, to)
     rows = [pictures(run.render, *each) for each in ((z, labels), (moved, others))]
     beside = arguments.out.with_suffix(".npz")
-    write_arrays(beside, z=moved, **({"labels": others} if run.classes else {}))
+    write_arrays(beside, run.origin, z=moved, **({"labels": others} if run.classes else {}))
     writer.write_png(arguments.out, writer.rows(rows, 10))
     print(f"{len(z)} images by {run.at}, moved below: {arguments.out}, {beside}")
     return 0

@@ -23,7 +23,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jaxgan.cli.of_run import add_member, add_step
+from jaxgan.cli.of_run import add_member, add_step, add_workdir
 from jaxgan.cli.sample import picture
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
@@ -32,7 +32,7 @@ ROWS, COLUMNS = 10, 8  # of samples.png
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, help="the run's folder")
+    add_workdir(parser)
     parser.add_argument("--format", required=True, choices=list(FORMATS), help="of the files")
     parser.add_argument("--out", type=Path, required=True, help="a new or empty folder")
     parser.add_argument(

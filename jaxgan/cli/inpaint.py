@@ -9,13 +9,13 @@ picture's own size; it has learnt from pictures of the run's size, and does best
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.of_run import add_member, add_step, check_png
+from jaxgan.cli.of_run import add_member, add_step, add_workdir, check_png
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, help="the run's folder")
+    add_workdir(parser)
     parser.add_argument("--image", type=Path, required=True, help="a picture: PNG, JPEG, ...")
     parser.add_argument(
         "--mask", type=Path, required=True, help="a picture, white where it is missing"

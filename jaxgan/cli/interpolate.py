@@ -28,6 +28,8 @@ from jaxgan.cli.of_run import (
     check_seed,
     classes_of,
     drawing,
+    settle,
+    some_latents,
 )
 from jaxgan.errors import UserError
 
@@ -44,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="FILE.png: a grid, a row a way; FILE.gif, .webp or .mp4 (the extra video): a moving "
         "picture of all ways",
     )
-    parser.add_argument("--from", dest="start", type=int, default=0, help="a seed (default 0)")
-    parser.add_argument("--to", type=int, default=1, help="another, or the same (default 1)")
-    parser.add_argument("--rows", type=int, default=8, help="how many ways (default 8)")
+    parser.add_argument("--from", type=int, help="a seed (default 0)")
+    parser.add_argument("--to", type=int, help="another, or the same (default 1)")
+    parser.add_argument("--rows", type=int, help="how many ways (default 8)")
     parser.add_argument(
         "--frames",
         type=int,
@@ -64,13 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
     if out.suffix not in KINDS or out.is_dir():
         raise UserError(f"--out: {out} is not a {', '.join(KINDS[:-1])} or {KINDS[-1]} file")
     check_folder_of(out)
+    beside = "beside --latents, each of which is gone to" if arguments.latents else ""
+    settle(arguments, beside, **{"from": 0}, to=1, rows=8)
     check_count(arguments, "rows", "ways")
     if arguments.frames is None:
         arguments.frames = COLUMNS if out.suffix == ".png" else FRAMES
     check_count(arguments, "frames", "images", 2, 10**6 // arguments.rows)
-    if not 0 <= arguments.start < 2**32:
-        raise UserError(f"--from: {arguments.start} is not within 0 to {2**32 - 1:,}")
-    check_seed(arguments, "to")
+    for name in ("from", "to"):
+        check_seed(arguments, name)
     if arguments.latents and arguments.labels:
         raise UserError("--labels: the latents of a file have their own; leave it out")
 
@@ -82,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxgan.exploration.pictures import check_moving, pictures, write_moving
 
     check_moving(out)
-    run = drawing(arguments, arguments.start)
+    run = drawing(arguments, getattr(arguments, "from"))
     a, b, stops = _ends(arguments, run)
     count, frames = len(a), arguments.frames
     t = jnp.linspace(0, 1, frames) if out.suffix == ".png" else paths.there_and_back(frames)
@@ -103,16 +106,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ends(arguments: argparse.Namespace, run):
     """Latents n z to start from and to go to, and the classes that each way goes through."""
-    from jaxgan.exploration.files import read_latents
     from jaxgan.sampler import latents_of
 
     if arguments.latents:
-        z, labels = read_latents(arguments.latents, run.algorithm.z_dim, run.classes)
+        z, labels = some_latents(arguments, run, 0)
         if len(z) < 2:
             raise UserError(f"--latents: {arguments.latents} has one latent; a way takes two")
         return z[:-1], z[1:], [*itertools.pairwise(labels.tolist())]
     classes, count = classes_of(arguments, run.config), arguments.rows
-    a, b = (latents_of(run.algorithm, count, seed) for seed in (arguments.start, arguments.to))
+    seeds = getattr(arguments, "from"), arguments.to  # `from` is a word of Python's
+    a, b = (latents_of(run.algorithm, count, seed) for seed in seeds)
     if arguments.labels:
         return a, b, [classes] * count
     return a, b, [(classes[n % len(classes)],) for n in range(count)]

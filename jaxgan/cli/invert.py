@@ -30,6 +30,7 @@ from jaxgan.cli.of_run import (
     classes_of,
     drawing,
     real_images,
+    settle,
 )
 from jaxgan.errors import UserError
 
@@ -45,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="FILE.png; FILE.npz is written too")
     parser.add_argument("--image", type=Path, nargs="+", help="pictures: PNG, JPEG, ...")
     parser.add_argument(
-        "--num", type=int, default=8, help="without --image: images of the data set (default 8)"
+        "--num", type=int, help="without --image: images of the data set (default 8)"
     )
-    parser.add_argument("--split", default="", help="of these (default: test, if there is one)")
+    parser.add_argument("--split", help="of these (default: test, if there is one)")
     add_labels(parser, "classes to try (default: all)")
     parser.add_argument("--steps", type=int, default=1000, help="of Adam (default 1,000)")
     parser.add_argument("--starts", type=int, default=4, help="of each class (default 4)")
@@ -63,11 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
     check_beside(arguments, "z")
+    beside = "beside --image; it is of the data set" if arguments.image else ""
+    settle(arguments, beside, num=8, split="")
     check_count(arguments, "num", "images")
     check_count(arguments, "steps", "steps")
     check_count(arguments, "starts", "starts", most=1000)
-    if arguments.image and arguments.split:
-        raise UserError("--split: is of images of the data set, not of --image; leave it out")
 
     import jax.numpy as jnp
     import numpy as np
@@ -89,7 +90,8 @@ def run(arguments: argparse.Namespace) -> int:
     rows = np.concatenate([target[None], drawn]).swapaxes(0, 1)
     errors = np.mean(np.square(drawn[-1] / 255.0 - target / 255.0), (1, 2, 3))
     beside = arguments.out.with_suffix(".npz")
-    write_arrays(beside, z=z, errors=errors, **({"labels": labels} if run.classes else {}))
+    arrays = {"z": z, "errors": errors} | ({"labels": labels} if run.classes else {})
+    write_arrays(beside, run.origin, **arrays)
     writer.write_png(arguments.out, writer.grid(rows.reshape(-1, *rows.shape[2:]), rows.shape[1]))
     names = run.config.derived.class_names
     for n, error in enumerate(errors):

@@ -47,7 +47,7 @@ def add_seed(parser: argparse.ArgumentParser, of: str) -> None:
 
 def add_labels(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
-        "--labels", metavar="N,N,...", help=f"{what}; numbers from 0, or names of classes"
+        "--labels", metavar="N,N,...", help=f"{what}; names of classes, or their numbers from 0"
     )
 
 
@@ -55,6 +55,16 @@ def add_latents(parser: argparse.ArgumentParser, which: str) -> None:
     parser.add_argument(
         "--latents", type=Path, metavar="FILE.npz", help=f"latents, by `invert`, {which}"
     )
+
+
+def settle(arguments: argparse.Namespace, idle: str, **defaults: Any) -> None:
+    """Gives options that were left out their defaults. Raises UserError for one that was given,
+    where there is something that makes it `idle`."""
+    for name, default in defaults.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
+        elif idle:
+            raise UserError(f"--{name}: does nothing {idle}; leave it out")
 
 
 def _step(text: str) -> int | str:
@@ -198,6 +208,15 @@ class Drawing(NamedTuple):
         return self.config.derived.num_classes
 
     @property
+    def origin(self) -> str:
+        """Tells generators apart that were trained otherwise; not the steps of a training."""
+        from jaxgan.evaluation import digest
+
+        keys = ("algorithm", "model", "latent", "z_dim", "loss", "penalties", "optimizer", "seed")
+        config = self.config.to_dict()
+        return digest([config["data"]["name"], *(config.get(key) for key in keys)])
+
+    @property
     def at(self) -> str:
         return f"step {int(self.state.step):,}"
 
@@ -207,13 +226,17 @@ def drawing(arguments: argparse.Namespace, seed: int = 0) -> Drawing:
     draws no images from latents."""
     import jax
 
-    from jaxgan import experiment, parallel
+    from jaxgan import archive, experiment, parallel, pretrained
     from jaxgan.sampler import Sampler
 
     if arguments.statistics == "batch":
         raise UserError("--statistics: with those of batches an image has no latent of its own")
     workdir = folder_at(arguments.workdir)
-    config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
+    if archive.holds(workdir):
+        model = pretrained.open_model(workdir, arguments.step, arguments.member)
+        config, algorithm, state = model.config, model.algorithm, model.state
+    else:
+        config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
     if not hasattr(algorithm, "render") or len(config.derived.image_shape) != 3:
         raise UserError(
             f"--workdir: {workdir} is a run of the algorithm {config.algorithm} on "
@@ -237,6 +260,6 @@ def some_latents(arguments: argparse.Namespace, run: Drawing, count: int):
     if arguments.latents and arguments.labels:
         raise UserError("--labels: the latents of a file have their own; leave it out")
     if arguments.latents:
-        return read_latents(arguments.latents, run.algorithm.z_dim, run.classes)
+        return read_latents(arguments.latents, run.algorithm.z_dim, run.classes, run.origin)
     labels = np.resize(np.array(classes_of(arguments, run.config), np.int32), count)
     return np.asarray(latents_of(run.algorithm, count, arguments.seed)), labels

@@ -12,12 +12,12 @@ averaged weights, of test images of the run's data set, where it has any.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.of_run import add_member, add_seed, add_step, check_out, given
+from jaxgan.cli.of_run import add_member, add_seed, add_step, add_workdir, check_out, given
 from jaxgan.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, help="the run's folder")
+    add_workdir(parser)
     parser.add_argument("--num", type=int, default=40, help="how many images (default 40)")
     parser.add_argument("--out", type=Path, required=True, help="FILE.png")
     parser.add_argument(

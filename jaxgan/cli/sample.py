@@ -18,7 +18,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxgan.cli.of_run import add_member, add_statistics, add_step, check_seed, classes_of
+from jaxgan.cli.of_run import (
+    add_labels,
+    add_member,
+    add_seed,
+    add_statistics,
+    add_step,
+    add_workdir,
+    check_seed,
+    classes_of,
+)
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
@@ -26,7 +35,7 @@ FILES = (".png", ".npy", ".npz", ".txt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, help="the run's folder")
+    add_workdir(parser)
     parser.add_argument("--num", type=int, default=64, help="how many images (default 64)")
     parser.add_argument(
         "--out",
@@ -35,12 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="FILE.png: one grid; FILE.npy: uint8 array n h w c, or float32 n l of sounds; "
         "FILE.npz: the same and labels; otherwise a folder, one PNG an image, or WAV a sound",
     )
-    parser.add_argument(
-        "--labels",
-        metavar="N,N,...",
-        help="classes to draw, in turn (default: all); numbers from 0, or names",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the latents (default 0)")
+    add_labels(parser, "classes to draw, in turn (default: all)")
+    add_seed(parser, "of the latents")
     add_step(parser)
     add_member(parser)
     parser.add_argument(

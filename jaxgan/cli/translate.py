@@ -10,13 +10,13 @@ other way, as cyclegan can.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.of_run import add_member, add_seed, add_step, check_out
+from jaxgan.cli.of_run import add_member, add_seed, add_step, add_workdir, check_out
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, help="the run's folder")
+    add_workdir(parser)
     parser.add_argument("--image", type=Path, required=True, help="a picture: PNG, JPEG, ...")
     parser.add_argument("--out", type=Path, required=True, help="FILE.png")
     parser.add_argument("--back", action="store_true", help="from a target to a source")

@@ -10,14 +10,22 @@ vaegan), by the averaged weights; all other latents stay at their means.
 import argparse
 from pathlib import Path
 
-from jaxgan.cli.of_run import add_member, add_seed, add_step, check_distance, check_out, given
+from jaxgan.cli.of_run import (
+    add_member,
+    add_seed,
+    add_step,
+    add_workdir,
+    check_distance,
+    check_out,
+    given,
+)
 from jaxgan.errors import UserError
 
 COLUMNS, IMAGES = 11, 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, help="the run's folder")
+    add_workdir(parser)
     parser.add_argument("--rows", type=int, default=10, help="how many latents (default 10)")
     parser.add_argument("--out", type=Path, required=True, help="FILE.png")
     parser.add_argument("--split", default="", help="of the image (default: test, if there is one)")

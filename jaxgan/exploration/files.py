@@ -1,5 +1,9 @@
-"""Latents and directions in files: a .npz of numbers, which is read without unpickling anything."""
+"""Latents and directions in files: a .npz of numbers, which is read without unpickling anything.
 
+They mean something to one generator: `origin`, 16 hexadecimal digits, says which.
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +13,22 @@ from jaxgan.errors import UserError
 from jaxgan.typing import Float, Int
 
 
-def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+def write_arrays(path: Path, origin: str, **arrays: np.ndarray) -> None:
+    arrays["origin"] = np.frombuffer(bytes.fromhex(origin), np.uint8)
     with writer.whole_file(path) as partial, open(partial, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 
 def read_latents(
-    path: Path, z_dim: int, num_classes: int
+    path: Path, z_dim: int, num_classes: int, origin: str
 ) -> tuple[Float[np.ndarray, "n z"], Int[np.ndarray, " n"]]:
-    """`z` and `labels` (0 without classes), as `invert` writes them.
+    """`z` and `labels` (0 without classes), as `invert` writes them; a warning is printed where
+    they are of another generator.
 
     Raises UserError where they are not there, or not of a run with such latents and classes.
     """
     tensors = weights.read_tensors(path)
-    z = _rows(path, tensors, "z", z_dim)
+    z = _rows(path, tensors, "z", z_dim, origin)
     labels = tensors.get("labels", np.zeros(len(z), np.int32))
     if "labels" not in tensors and num_classes:
         raise UserError(f"--latents: {path} has no labels, and the run is of {num_classes} classes")
@@ -33,12 +39,14 @@ def read_latents(
     return z, labels.astype(np.int32)
 
 
-def read_directions(path: Path, z_dim: int) -> Float[np.ndarray, "n z"]:
-    """`directions`, as the verb of that name writes them. Raises UserError as `read_latents`."""
-    return _rows(path, weights.read_tensors(path), "directions", z_dim)
+def read_directions(path: Path, z_dim: int, origin: str) -> Float[np.ndarray, "n z"]:
+    """`directions`, as the verb of that name writes them. Warns and raises as `read_latents`."""
+    return _rows(path, weights.read_tensors(path), "directions", z_dim, origin)
 
 
-def _rows(path: Path, tensors: dict[str, np.ndarray], name: str, z_dim: int) -> np.ndarray:
+def _rows(
+    path: Path, tensors: dict[str, np.ndarray], name: str, z_dim: int, origin: str
+) -> np.ndarray:
     flag = "latents" if name == "z" else name
     if name not in tensors:
         there = ", ".join(tensors)[:80]
@@ -51,4 +59,10 @@ def _rows(path: Path, tensors: dict[str, np.ndarray], name: str, z_dim: int) -> 
         )
     if found.dtype.kind != "f" or not np.isfinite(found).all():
         raise UserError(f"--{flag}: {path}: {name} should be finite floating-point numbers")
+    theirs = tensors.get("origin")
+    if theirs is not None and theirs.tobytes().hex() != origin:
+        print(
+            f"warning: --{flag}: {path} is of another generator, of which it says nothing here",
+            file=sys.stderr,
+        )
     return found.astype(np.float32)

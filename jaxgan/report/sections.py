@@ -151,6 +151,7 @@ def resources(runs: Sequence[Run], labels: Sequence[str]) -> str:
         speeds = [x for x in (line.get("images_per_second") for line in run.lines) if x]
         waits = [x for x in (line.get("data_wait") for line in run.lines) if x is not None]
         seconds = run.lines[-1].get("seconds") if run.lines else None
+        peaks = [x for x in (e.get("peak_memory") for e in run.history) if isinstance(x, int)]
         devices = dict.fromkeys(str(e["devices"]) for e in run.history if "devices" in e)
         rows.append(
             [
@@ -158,10 +159,11 @@ def resources(runs: Sequence[Run], labels: Sequence[str]) -> str:
                 f"{seconds:,.0f} s" if seconds is not None else "-",
                 f"{statistics.median(speeds):,.0f}" if speeds else "-",
                 f"{statistics.mean(waits):.1%}" if waits else "-",
+                f"{max(peaks) / 2**30:.2f} GiB" if peaks else "-",
                 "; ".join(devices) or "-",
             ]
         )
-    head = ["run", "training", "images/s (median)", "waiting for data", "devices"]
+    head = ["run", "training", "images/s (median)", "waiting for data", "peak memory", "devices"]
     events = [
         [
             each.get("time", ""),
