@@ -160,11 +160,11 @@ display(Image("ring.gif"))
 # The norm of the discriminator's gradient: with a penalty the game comes to rest.
 
 # %%
-figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
+figure, axes = plt.subplots(figsize=(9, 3.5), layout="constrained")
 for title, run in runs.items():
     lines = writer.read_metrics(run)
     norms = [line["d_gradient_norm"] for line in lines]
     axes.semilogy([line["step"] for line in lines], norms, label=title)
 axes.set(xlabel="step", ylabel="norm of the discriminator's gradient")
-axes.legend()
+figure.legend(loc="outside right center")
 plt.show()
