@@ -20,7 +20,10 @@ def details(name: str, found: Figures) -> str:
         return f"{head}\n  memory        {_too_large(found)}"
     lines = [head, *_memory(found), f"  products      {found['flops'] / 1e9:,.2f} GFLOP a step"]
     if "unread" in found:
-        return "\n".join([*lines, f"  program       cannot be read: {found['unread']}"])
+        lines.append(
+            f"  program       cannot be read, by a newer jaxlib perhaps: {found['unread']}"
+        )
+        return "\n".join(lines)
     lines.append(f"  memory moved  {size(found['hbm_bytes'])} a step")
     lines += _collectives(found)
     if "roofline" in found:
