@@ -30,7 +30,7 @@ from jaxgan.cli.of_run import (
 )
 from jaxgan.errors import UserError
 
-COLUMNS = 11
+ROWS, COLUMNS = 10, 11
 METHODS = ("sefa", "ganspace")
 
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     parser.add_argument("--out", type=Path, required=True, help="FILE.png; FILE.npz is written too")
     parser.add_argument("--method", choices=METHODS, default="sefa", help="default: sefa")
-    parser.add_argument("--rows", type=int, default=10, help="how many directions (default 10)")
+    parser.add_argument("--rows", type=int, help="how many directions (default 10, or all)")
     parser.add_argument(
         "--reach",
         type=float,
@@ -56,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_out(arguments)
     check_beside(arguments, "directions")
-    check_count(arguments, "rows", "directions")
+    if arguments.rows is not None:
+        check_count(arguments, "rows", "directions")
     check_distance(arguments, "reach", 1e-6)
     if arguments.labels and "," in arguments.labels:
         raise UserError(f"--labels: {arguments.labels} are several classes, and one is drawn")
@@ -71,14 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     run = drawing(arguments, arguments.seed)
     z, labels = some_latents(arguments, run, 1)
-    if arguments.rows > run.algorithm.z_dim:
-        raise UserError(f"--rows: {arguments.rows} is more than the {run.algorithm.z_dim} latents")
+    rows = min(ROWS, run.algorithm.z_dim) if arguments.rows is None else arguments.rows
+    if rows > run.algorithm.z_dim:
+        raise UserError(f"--rows: {rows} is more than the {run.algorithm.z_dim} latents")
     label, of_run = int(labels[0]), (run.algorithm, run.state)
     if arguments.method == "sefa":
-        found = directions.of_weights(*of_run, label, arguments.rows)
+        found = directions.of_weights(*of_run, label, rows)
     else:
         many = latents_of(run.algorithm, directions.SAMPLES, arguments.seed)
-        found = directions.of_activations(*of_run, many, label, arguments.rows)
+        found = directions.of_activations(*of_run, many, label, rows)
     reach = np.linspace(-arguments.reach, arguments.reach, COLUMNS, dtype=np.float32)
     moved = z[0] + reach[None, :, None] * found.directions[:, None]
     moved = moved.reshape(-1, z.shape[1])

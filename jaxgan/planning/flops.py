@@ -83,8 +83,11 @@ def _equation(equation: Any, wanted: list[bool], platform: str) -> tuple[Count, 
 
 
 def _scan(equation: Any, wanted: list[bool], platform: str) -> tuple[Count, list[bool]]:
+    # First constants, then what is carried, then what has an axis of turns. The parameters that say
+    # how many there are have other names in jax 0.10 and 0.11.
     body = _open(equation.params["jaxpr"])
-    constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+    carried = len(body.outvars) - _longer(equation.outvars, body.outvars)
+    constants = len(body.invars) - _longer(equation.invars, body.invars) - carried
     wanted = list(wanted)
     while True:  # what a turn needs of the one before is wanted, too
         found, inputs = _walk(body, wanted, platform)
@@ -93,6 +96,11 @@ def _scan(equation: Any, wanted: list[bool], platform: str) -> tuple[Count, list
         if both == wanted:
             return Count().plus(found, times=equation.params["length"]), inputs
         wanted = both
+
+
+def _longer(outer: Sequence[Any], inner: Sequence[Any]) -> int:
+    """How many have an axis more than inside."""
+    return sum(o.aval.ndim > i.aval.ndim for o, i in zip(outer, inner, strict=True))
 
 
 def _cond(equation: Any, wanted: list[bool], platform: str) -> tuple[Count, list[bool]]:
