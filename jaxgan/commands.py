@@ -2,7 +2,7 @@
 
 import functools
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,21 @@ def training(config: ConfigDict, workdir: str) -> str | None:
             return None
         options = [f"--config.{each}" for each in changed]
         words = ["python", "train.py", "--config", f"configs/{path.name}", "--workdir", workdir]
-        return shlex.join([*words, *options])
+        return _typed([*words, *options])
     return None
 
 
 def sampling(config: ConfigDict, workdir: str) -> str:
     verb = "reconstruct" if config.algorithm in FROM_IMAGES else "sample"
     words = ["python", "-m", "jaxgan", verb, "--workdir", workdir]
-    return shlex.join([*words, "--num", "64", "--out", f"{verb}.png"])
+    return _typed([*words, "--num", "64", "--out", f"{verb}.png"])
+
+
+def _typed(words: Sequence[str]) -> str:
+    """A line for a shell. Values are Python's and so have single quotes, around which double ones
+    are easier to read than what shlex makes of them."""
+    plain = lambda word: "'" in word and not set(word) & set('"$`\\!\n')  # noqa: E731
+    return " ".join(f'"{word}"' if plain(word) else shlex.quote(word) for word in words)
 
 
 @functools.cache

@@ -22,7 +22,7 @@ from jaxgan.algorithms import player
 from jaxgan.assembly import build, scalar
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.config import differences, flatten, resolve, swept, validate, with_earlier, with_values
-from jaxgan.errors import UserError, lookup
+from jaxgan.errors import UserError
 from jaxgan.metrics import INCEPTION, METRICS, metrics_of
 from jaxgan.rules import PLAYERS
 from jaxgan.typing import Folder, PyTree
@@ -52,7 +52,12 @@ def check_metrics(config: ConfigDict) -> None:
         values |= METRICS[name].values
     values |= {INCEPTION[name]: sign for name, sign in values.items() if name in INCEPTION}
     if config.evaluate_every:
-        lookup({k: v for k, v in values.items() if v}, config.best_metric, "best_metric")
+        able = sorted(name for name, sign in values.items() if sign)
+        if config.best_metric not in able:
+            raise UserError(
+                f"best_metric: there is no {config.best_metric!r} in what evaluation.metrics "
+                f"({config.evaluation.metrics}) measures; name one of: {', '.join(able)}"
+            )
 
 
 # --------------------------------------------------------------------------------------------------

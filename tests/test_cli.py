@@ -226,6 +226,14 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("jaxgan 0.")
 
 
+def test_a_misspelt_flag_of_a_verb(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["sample", "--workdir", "a", "--out", "b.png", "--label", "3", "--sead=3"])
+    assert end.value.code == 2
+    err = capsys.readouterr().err
+    assert "sample [-h]" in err and "unrecognized arguments: --sead=3 (did you mean --seed?)" in err
+
+
 # --------------------------------------------------------------------------------------------------
 # python -m jaxgan sample
 

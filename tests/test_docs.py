@@ -30,6 +30,7 @@ NOT_RUN = {
     "prepare --name": "a download; test_sources.py",
     "cyclegan": "its sets are downloads; test_train.py",
     "inception_v3_fid": "a download; test_inception.py",
+    "efficientnet_lite0": "its weights; test_evaluation.py has a slice beside that of training",
     "stylize": "minutes; test_stylize.py",
     "style.py": "the weights of VGG16; test_style.py",
     "reproduce": "minutes; test_reproduce.py",

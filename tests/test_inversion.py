@@ -276,6 +276,23 @@ def test_an_image_of_the_run_is_found_again(run, tmp_path, capsys):
     np.testing.assert_array_equal(labels, [4, 4])
 
 
+def test_a_picture_becomes_square_as_the_data_set_was_made(run, tmp_path, monkeypatch):
+    Image.new("L", (40, 10), 0).save(tmp_path / "wide.png")
+    load, fits = experiment.load_run, {"crop": 0.0, "pad": 0.75}
+    for fit, white in fits.items():
+
+        def padded(*of, fit=fit):
+            config, *others = load(*of)
+            config.derived.data = {"fit": fit}
+            return config, *others
+
+        monkeypatch.setattr(experiment, "load_run", padded)
+        arguments = ["--image", tmp_path / "wide.png", "--labels", 1, "--steps", 2, "--starts", 1]
+        assert verb("invert", run, tmp_path / f"{fit}.png", *arguments) == 0
+        target = tiles(tmp_path / f"{fit}.png", 10)[0, 0] / 255
+        assert abs(target.mean() - white) < 0.02
+
+
 def test_images_of_the_data_set_are_sought_a_few_at_a_time(run, tmp_path, monkeypatch):
     out = tmp_path / "found.png"
     arguments = ["--num", 3, "--split", "test[:50]", "--labels", "1,2", "--steps", 9, "--starts", 1]

@@ -1,6 +1,7 @@
 """The page about runs: what it says, that nothing of theirs runs in it, how a browser shows it."""
 
 import json
+import re
 import shlex
 import shutil
 
@@ -79,6 +80,33 @@ def test_of_several_runs_the_differing_keys_come_first(tmp_path):
     assert [each["label"] for each in charts["d_loss"]["series"]] == ["a", "b"]
 
 
+def test_several_runs_are_measured_side_by_side_and_keep_their_colours(tmp_path):
+    runs = [made(tmp_path / name) for name in "abc"]
+    for n, run in enumerate(runs):  # the last in another way
+        entry = {
+            "samples": 592,
+            "statistics": "running",
+            "protocol": {"features": {"features": "x"}},
+        }
+        entry["samples"] += n == 2
+        entries = [
+            entry | {"figures": {"samples": {"frechet": {"value": value, "standard_error": 0.5}}}}
+            for value in (90.0 + n, 60.0 + n)
+        ]
+        (run / "evaluation.json").write_text(json.dumps(entries))
+    with open(runs[1] / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": 600, "own": 1.0}) + "\n")
+    text = page.render([gather.read(run) for run in runs])
+    caption = "Side by side: 592 samples, features of x; value ± standard error"
+    assert text.count("Side by side") == 2 * text.count(f"<caption>{caption}") == 2
+    beside = text.split(f"<caption>{caption}")[1].split("</table>")[0]
+    cells = re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", beside)
+    assert cells == ["metric", "a", "b", "better is", "frechet", "60 ± 0.5", "61 ± 0.5", "less"]
+    charts = {chart["title"]: chart["series"] for chart in data_of(text)["charts"]}
+    assert [each["colour"] for each in charts["d_loss"]] == [0, 1, 2]
+    assert [each["colour"] for each in charts["own"]] == [1]
+
+
 def test_members_are_a_mean_and_a_band(tmp_path):
     run = gather.read(made(tmp_path / "run", "seeds=3", members=3))
     (curve,) = run.curves["d_loss"]
@@ -136,6 +164,7 @@ def test_the_command_gives_the_runs_settings(overrides):
         "runs/a b",
     ]
     assert len(told) <= 6 + len(overrides)
+    assert "'\"'" not in commands.training(settings, "runs/a b")
     again = config.load(told[3], [each.removeprefix("--config.") for each in told[6:]])
     assert again.to_dict() == settings.to_dict()
 

@@ -77,9 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     import jax
 
-    from jaxgan import parallel
+    from jaxgan import experiment, parallel
 
     arguments.workdir = [*map(folder_at, arguments.workdir or ())]
+    for workdir in arguments.workdir:
+        experiment.read_config(workdir)
     for path in (*(each / "evaluation.json" for each in arguments.workdir), arguments.out):
         if path:
             earlier(path)  # what is wrong there is told before the work
@@ -161,6 +163,8 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
         real = trial.of_images(some, "training images", labelled=conditional)
         name = f"{some.count:,} training images"
         columns[name] = evaluation.summary([real], judge.reference.class_names)
+    elif judge.reference.total:
+        print("these are the training images, so there is no column of their own", flush=True)
     _print(columns, judge.directions)
     run = {
         "step": int(state.step),

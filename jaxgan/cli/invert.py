@@ -115,7 +115,8 @@ def _images(arguments: argparse.Namespace, run: Drawing):
     if not arguments.image:
         return real_images(arguments, run.config, arguments.num)[0]
     size, _, channels = run.config.derived.image_shape
-    read = [data.read_picture("--image", path, channels, size) for path in arguments.image]
+    like = run.config.derived.data.to_dict()
+    read = [data.read_picture("--image", path, channels, size, like) for path in arguments.image]
     return data.to_float(jnp.asarray(np.stack(read)))
 
 

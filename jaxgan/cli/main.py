@@ -1,6 +1,7 @@
 """The verbs of `python -m jaxgan`. A verb is a module with `add_arguments` and `run`."""
 
 import argparse
+import difflib
 import sys
 
 from jaxgan import __version__, cli
@@ -63,9 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
+        verb.set_defaults(run=module.run, verb=verb)
     own, overrides = cli.split_overrides(sys.argv[1:] if arguments is None else arguments)
-    chosen = parser.parse_args(own, argparse.Namespace(overrides=overrides))
+    chosen, stray = parser.parse_known_args(own, argparse.Namespace(overrides=overrides))
+    if stray:
+        flags = [flag for action in chosen.verb._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(stray[0].partition("=")[0], flags, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        chosen.verb.error(f"unrecognized arguments: {' '.join(stray)}{hint}")
     if overrides and chosen.run not in (plan.run, reproduce.run):
         parser.error(f"--config.{overrides[0]} is for plan and reproduce; a run has its own config")
     if chosen.run is not plan.run:  # which tells how long compilation takes

@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     size = config.derived.image_shape[0]
     like = algorithm.split(jnp.zeros((1, *config.derived.image_shape)))
     channels = like[1 if arguments.back else 0].shape[-1]
-    image = data.read_picture("--image", arguments.image, channels, size)
+    given = arguments.image, channels, size, config.derived.data.to_dict()
+    image = data.read_picture("--image", *given)
     key = jax.random.key(arguments.seed)
     made = jax.jit(getattr(algorithm, verb))(state, key, data.to_float(image)[None])
     writer.write_png(arguments.out, np.asarray(data.to_uint8(made))[0])

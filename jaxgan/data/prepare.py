@@ -35,6 +35,7 @@ from jaxgan.errors import UserError
 from jaxgan.typing import UInt8
 
 MAX_BAD = 0.01  # of the pictures may be skipped for being undecodable
+MOST_TOLD = 20  # of these by name
 FORMAT = 1  # to be raised when the same pictures and options give other pixels
 CHANNELS = {"grey": 1, "rgb": 3, "auto": 0}
 
@@ -216,7 +217,8 @@ def _side(header: Header, options: Options) -> int:
 
 def refuse_if_many(path: Path, bad: list[tuple[str, str]], total: int) -> None:
     if len(bad) > MAX_BAD * total:
-        listed = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
+        listed = "; ".join(f"{name}: {reason}" for name, reason in bad[:MOST_TOLD])
+        listed += f"; and {len(bad) - MOST_TOLD:,} more" if len(bad) > MOST_TOLD else ""
         raise UserError(
             f"{path}: {len(bad):,} of {total:,} images cannot be used, more than 1 %: {listed}"
         )

@@ -63,8 +63,9 @@ def _about(page: Page) -> list[str]:
     conditional = f", of {derived.num_classes} classes ({classes})" if classes else ""
     axes, sound = len(derived.image_shape), data.sound_of(derived.data.to_dict())
     kind = {1: "sounds" if sound else "points", 2: "texts", 3: "images"}[axes]
+    own = config.data.name == "folder"
     return [
-        f"# A generator of {_line(config.data.name)}",
+        f"# A generator of {'own images' if own else _line(config.data.name)}",
         "",
         "![samples](samples.png)",
         "",

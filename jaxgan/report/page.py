@@ -92,6 +92,9 @@ def _series(curve: Curve, label: str, colour: int, dash: int) -> dict[str, Any]:
 def _charts(runs: Sequence[Run], labels: Sequence[str]) -> list[dict[str, Any]]:
     """Of one run related scalars share a chart; of several each has one, with a curve a run."""
     named = list(dict.fromkeys(name for run in runs for name in run.curves))
+    # Of several runs each has the same colours in all charts, one for each group of its members.
+    groups = [max(map(len, run.curves.values()), default=0) for run in runs]
+    first = [sum(groups[:n]) for n in range(len(runs))]
     together = [[name for name in names if name in named] for names in CURVES]
     grouped = [name for names in together for name in names]
     together += [[name] for name in named if name not in grouped]
@@ -101,9 +104,9 @@ def _charts(runs: Sequence[Run], labels: Sequence[str]) -> list[dict[str, Any]]:
     for names in filter(None, together):
         series: list[dict[str, Any]] = []
         for name in names:
-            for run, label in zip(runs, labels, strict=True):
-                for curve in run.curves.get(name, ()):
-                    n = len(series)
+            for run, label, own in zip(runs, labels, first, strict=True):
+                for i, curve in enumerate(run.curves.get(name, ())):
+                    n = len(series) if len(runs) == 1 else own + i
                     shown = name if len(runs) == 1 else label
                     series.append(_series(curve, shown, n, n // 6 + n))
         log = any(name.endswith("gradient_norm") for name in names)

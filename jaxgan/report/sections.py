@@ -10,6 +10,7 @@ from jaxgan import commands, writer
 from jaxgan.metrics import INCEPTION, METRICS
 from jaxgan.report.gather import Run
 
+BETTER = {1: "more", -1: "less"}
 MISHAPS = ("damaged", "restored", "skipped")
 
 
@@ -53,7 +54,7 @@ def summary(run: Run, label: str) -> str:
 
 
 def metrics(runs: Sequence[Run], labels: Sequence[str]) -> str:
-    parts = []
+    parts = [*_side_by_side(runs, labels)]
     for run, label in zip(runs, labels, strict=True):
         parts += [_during_training(run, label), *(_evaluation(e, label) for e in run.evaluations)]
     parts = [part for part in parts if part]
@@ -63,10 +64,8 @@ def metrics(runs: Sequence[Run], labels: Sequence[str]) -> str:
 
 
 def _during_training(run: Run, label: str) -> str:
-    directions = {k: sign for each in METRICS.values() for k, sign in each.values.items()}
-    directions |= {INCEPTION[k]: sign for k, sign in directions.items() if k in INCEPTION}
     rows = []
-    for name, sign in directions.items():
+    for name, sign in _directions().items():
         known = [line for line in run.lines if line.get(name) is not None]
         if not known:
             continue
@@ -77,8 +76,8 @@ def _during_training(run: Run, label: str) -> str:
             error = f" ± {statistics.stdev(of_seeds) / len(of_seeds) ** 0.5:.1g}"
         best = (max if sign > 0 else min)(known, key=lambda line: line[name]) if sign else None
         told = f"{number(best[name])} at {best['step']:,}" if best else "-"
-        better = {1: "more", -1: "less"}.get(sign, "-")
-        rows.append([name, f"{number(last[name])}{error} at {last['step']:,}", told, better])
+        shown = f"{number(last[name])}{error} at {last['step']:,}"
+        rows.append([name, shown, told, BETTER.get(sign, "-")])
     if not rows:
         return ""
     asked = run.config.evaluation
@@ -91,20 +90,68 @@ def _during_training(run: Run, label: str) -> str:
     return table(["metric", "last", "best", "better is"], rows, caption)
 
 
-def _evaluation(entry: dict[str, Any], label: str) -> str:
-    """One of evaluation.json; another version's may lack anything."""
-    figures = entry.get("figures")
-    if not isinstance(figures, dict) or not all(isinstance(f, dict) for f in figures.values()):
-        return ""
-    names = dict.fromkeys(name for column in figures.values() for name in column)
+def _directions() -> dict[str, int]:
+    """Of the values of all metrics: 1 where more is better, -1 where less is, 0."""
+    signs = {k: sign for each in METRICS.values() for k, sign in each.values.items()}
+    return signs | {INCEPTION[k]: sign for k, sign in signs.items() if k in INCEPTION}
+
+
+def _figures(entry: dict[str, Any]) -> dict[str, dict]:
+    """The columns of an entry of evaluation.json; another version's may lack anything."""
+    found = entry.get("figures")
+    whole = isinstance(found, dict) and all(isinstance(f, dict) for f in found.values())
+    return found if whole else {}  # type: ignore[return-value]
+
+
+def _compared(columns: dict[str, dict], caption: str) -> str:
+    directions = _directions()
+    names = dict.fromkeys(name for column in columns.values() for name in column)
     rows = [
-        [name, *(writer.figure(column.get(name)) for column in figures.values())] for name in names
+        [
+            name,
+            *(writer.figure(column.get(name)) for column in columns.values()),
+            BETTER.get(directions.get(name, 0), "-"),
+        ]
+        for name in names
     ]
+    return table(["metric", *columns, "better is"], rows, f"{caption}; value ± standard error")
+
+
+def _side_by_side(runs: Sequence[Run], labels: Sequence[str]) -> list[str]:
+    """A table for each way of measuring that several runs share, with the last of each."""
+    alike: dict[str, dict[str, dict]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        for entry in run.evaluations:
+            if "samples" in _figures(entry):
+                told = {key: entry.get(key) for key in ("samples", "statistics", "protocol")}
+                shared = alike.setdefault(json.dumps(told, sort_keys=True), {})
+                shared[label] = entry
+    parts = []
+    for entries in alike.values():
+        if len(entries) > 1:
+            columns = {label: _figures(entry)["samples"] for label, entry in entries.items()}
+            [first, *_] = entries.values()
+            caption = f"Side by side: {first.get('samples')} samples{_features(first)}"
+            parts.append(_compared(columns, caption))
+    return parts
+
+
+def _features(entry: dict[str, Any]) -> str:
+    protocol = entry.get("protocol")
+    features = protocol.get("features") if isinstance(protocol, dict) else None
+    name = features.get("features") if isinstance(features, dict) else None
+    return f", features of {name}" if name else ""
+
+
+def _evaluation(entry: dict[str, Any], label: str) -> str:
+    figures = _figures(entry)
+    if not figures:
+        return ""
     known = ("step", "member", "samples", "sample_seeds", "statistics", "weights", "device")
     told = ", ".join(f"{k.replace('_', ' ')} {entry[k]}" for k in known if k in entry)
     protocol = html.escape(json.dumps(entry.get("protocol"), indent=1))
     return (
-        table(["metric", *figures], rows, f"{label}: {told}; value ± standard error")
+        _compared(figures, f"{label}: {told}{_features(entry)}")
         + f"<details><summary>Protocol</summary><pre>{protocol}</pre></details>"
     )
 
