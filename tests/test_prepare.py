@@ -266,6 +266,7 @@ skipped: 1
 look at OUT/contact_sheet.png; to train on it:
 python train.py --config configs/cgan.py --workdir runs/out --config.data.name=folder \
 --config.data.path=OUT
+(with as few as 11 images see docs/guides/images.md: augmentation)
 """
     assert printed == table.replace("OUT", str(out)).replace("PILLOW", Image.__version__)
 

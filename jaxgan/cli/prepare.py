@@ -23,6 +23,7 @@ from pathlib import Path
 from jaxgan.errors import UserError, lookup
 
 # Of pictures: option, default, help.
+FEW = 2_000  # images, at which a discriminator learns them by heart
 PICTURES = (
     ("filter", "lanczos", "that resizes: lanczos (default), bicubic, bilinear or box"),
     ("fit", "crop", "oblong images to a square: crop (default), pad, or pair: two side by side"),
@@ -99,6 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
     config = "pix2pix" if made["fit"] == "pair" else config
     more = " --config.translate.source=" if made["fit"] == "pair" else ""
     print(_command(config, arguments.out) + more)
+    total = sum(made["images"].get("train", {}).values())
+    if 0 < total < FEW and made["fit"] != "pair":
+        print(f"(with as few as {total:,} images see docs/guides/images.md: augmentation)")
     return 0
 
 
