@@ -52,10 +52,14 @@ def sampling(config: ConfigDict, workdir: str) -> str:
 
 
 def _typed(words: Sequence[str]) -> str:
-    """A line for a shell. Values are Python's and so have single quotes, around which double ones
-    are easier to read than what shlex makes of them."""
-    plain = lambda word: "'" in word and not set(word) & set('"$`\\!\n')  # noqa: E731
-    return " ".join(f'"{word}"' if plain(word) else shlex.quote(word) for word in words)
+    """A line for a shell."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """Values are Python's and so have single quotes, around which double ones are easier to read
+    than what shlex makes of them."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!\n') else shlex.quote(word)
 
 
 @functools.cache

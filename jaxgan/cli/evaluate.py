@@ -163,7 +163,7 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
         real = trial.of_images(some, "training images", labelled=conditional)
         name = f"{some.count:,} training images"
         columns[name] = evaluation.summary([real], judge.reference.class_names)
-    elif judge.reference.total:
+    elif "drawn" not in judge.reference.identity:
         print("these are the training images, so there is no column of their own", flush=True)
     _print(columns, judge.directions)
     run = {

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from jaxgan.errors import UserError, lookup
 
+FEW = 2_000  # images, which a discriminator learns by heart
 # Of pictures: option, default, help.
-FEW = 2_000  # images, at which a discriminator learns them by heart
 PICTURES = (
     ("filter", "lanczos", "that resizes: lanczos (default), bicubic, bilinear or box"),
     ("fit", "crop", "oblong images to a square: crop (default), pad, or pair: two side by side"),

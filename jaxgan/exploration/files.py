@@ -62,7 +62,7 @@ def _rows(
     theirs = tensors.get("origin")
     if theirs is not None and theirs.tobytes().hex() != origin:
         print(
-            f"warning: --{flag}: {path} is of another generator, of which it says nothing here",
+            f"warning: --{flag}: {path} is of another generator, and means nothing to this one",
             file=sys.stderr,
         )
     return found.astype(np.float32)

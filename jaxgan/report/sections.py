@@ -99,8 +99,9 @@ def _directions() -> dict[str, int]:
 def _figures(entry: dict[str, Any]) -> dict[str, dict]:
     """The columns of an entry of evaluation.json; another version's may lack anything."""
     found = entry.get("figures")
-    whole = isinstance(found, dict) and all(isinstance(f, dict) for f in found.values())
-    return found if whole else {}  # type: ignore[return-value]
+    if isinstance(found, dict) and all(isinstance(column, dict) for column in found.values()):
+        return found
+    return {}
 
 
 def _compared(columns: dict[str, dict], caption: str) -> str:
