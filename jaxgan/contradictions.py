@@ -300,10 +300,6 @@ def _of_augmentation(config, loss: Loss, settings: ConfigDict, images: bool) -> 
             f"augment.p: with 0, and no augment.target, {settings.policy} does nothing",
         ),
         (
-            not used and (isinstance(settings.p, ConfigDict) or settings.p > 0),
-            "augment.p: there is nothing to do with that probability while augment.policy is none",
-        ),
-        (
             settings.target > 0 and isinstance(settings.p, ConfigDict),
             "augment.p: a schedule sets it, and augment.target adapts it; leave one of them",
         ),

@@ -186,7 +186,6 @@ def test_other_settings_train(overrides):
             r"^class_loss\.margin: .*=contragan has no use .*; leave it at 0.98, or .* of reacgan$",
         ),
         (["augment.target=0.6"], r"^augment\.target: .* augment\.policy is none"),
-        (["augment.p=0.6"], r"^augment\.p: .* augment\.policy is none"),
         (
             ["augment.policy=ada", "augment.target=0.6", "loss=relativistic_paired"],
             r"^augment\.target: the sign of a logit means nothing to the loss relativistic_paired",
