@@ -259,8 +259,8 @@ def read_config(workdir: Folder) -> ConfigDict:
     otherwise = f"--workdir: {workdir} is not a run's folder (see its config.json)"
     if isinstance(settings, dict) and str(settings.get("format")).startswith("jaxgan."):
         otherwise = (
-            f"--workdir: {workdir} is an export ({settings['format'][:40]}), of which sample and "
-            f"jaxgan.load read those of safetensors; here name the run"
+            f"--workdir: {workdir} is an export ({settings['format'][:40]}), of which "
+            f"jaxgan.load and verbs that draw from latents read safetensors; here name the run"
         )
     return config_of(settings, path, otherwise)
 

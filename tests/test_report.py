@@ -87,6 +87,7 @@ def test_several_runs_are_measured_side_by_side_and_keep_their_colours(tmp_path)
             "samples": 592,
             "statistics": "running",
             "protocol": {"features": {"features": "x"}},
+            "step": 5,
         }
         entry["samples"] += n == 2
         entries = [
@@ -101,7 +102,16 @@ def test_several_runs_are_measured_side_by_side_and_keep_their_colours(tmp_path)
     assert text.count("Side by side") == 2 * text.count(f"<caption>{caption}") == 2
     beside = text.split(f"<caption>{caption}")[1].split("</table>")[0]
     cells = re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", beside)
-    assert cells == ["metric", "a", "b", "better is", "frechet", "60 ± 0.5", "61 ± 0.5", "less"]
+    assert cells == [
+        "metric",
+        "a, step 5",
+        "b, step 5",
+        "better is",
+        "frechet",
+        "60 ± 0.5",
+        "61 ± 0.5",
+        "less",
+    ]
     charts = {chart["title"]: chart["series"] for chart in data_of(text)["charts"]}
     assert [each["colour"] for each in charts["d_loss"]] == [0, 1, 2]
     assert [each["colour"] for each in charts["own"]] == [1]

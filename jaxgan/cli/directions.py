@@ -18,9 +18,9 @@ from jaxgan.cli.of_run import (
     add_latents,
     add_member,
     add_seed,
+    add_source,
     add_statistics,
     add_step,
-    add_workdir,
     check_beside,
     check_count,
     check_distance,
@@ -35,7 +35,7 @@ METHODS = ("sefa", "ganspace")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_workdir(parser)
+    add_source(parser)
     parser.add_argument("--out", type=Path, required=True, help="FILE.png; FILE.npz is written too")
     parser.add_argument("--method", choices=METHODS, default="sefa", help="default: sefa")
     parser.add_argument("--rows", type=int, help="how many directions (default 10, or all)")

@@ -16,9 +16,9 @@ from jaxgan.cli.of_run import (
     add_latents,
     add_member,
     add_seed,
+    add_source,
     add_statistics,
     add_step,
-    add_workdir,
     check_beside,
     check_count,
     check_distance,
@@ -31,7 +31,7 @@ from jaxgan.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_workdir(parser)
+    add_source(parser)
     parser.add_argument("--out", type=Path, required=True, help="FILE.png; FILE.npz is written too")
     add_latents(parser, "all of which are moved")
     parser.add_argument("--num", type=int, help="without --latents: how many images (default 10)")

@@ -20,9 +20,9 @@ from jaxgan.cli.of_run import (
     add_labels,
     add_latents,
     add_member,
+    add_source,
     add_statistics,
     add_step,
-    add_workdir,
     check_count,
     check_folder_of,
     check_seed,
@@ -38,7 +38,7 @@ COLUMNS, FRAMES = 10, 60  # of a grid, of a moving picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_workdir(parser)
+    add_source(parser)
     parser.add_argument(
         "--out",
         type=Path,

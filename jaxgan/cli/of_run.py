@@ -14,6 +14,12 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, help="the run's folder")
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workdir", required=True, help="the run's folder, or one of export's safetensors"
+    )
+
+
 def add_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step", type=_step, help="which checkpoint: its step, or best (default: the newest)"
@@ -209,12 +215,16 @@ class Drawing(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Tells generators apart that were trained otherwise; not the steps of a training."""
+        """Tells generators apart that were trained otherwise: by all that makes another run, but
+        for places; not by keys that a run of an earlier version lacks."""
+        from jaxgan.archive import PLACES
+        from jaxgan.config import flatten
         from jaxgan.evaluation import digest
+        from jaxgan.rules import EARLIER, HARMLESS
 
-        keys = ("algorithm", "model", "latent", "z_dim", "loss", "penalties", "optimizer", "seed")
-        config = self.config.to_dict()
-        return digest([config["data"]["name"], *(config.get(key) for key in keys)])
+        earlier, passed = dict(flatten(EARLIER)), {*HARMLESS, *PLACES}
+        own = {k: v for k, v in flatten(self.config.to_dict()) if k not in passed}
+        return digest({k: v for k, v in own.items() if k not in earlier or earlier[k] != v})
 
     @property
     def at(self) -> str:

@@ -15,8 +15,9 @@ from jaxgan.typing import UInt8
 def read_picture(
     key: str, path: Path, channels: int, size: int = 0, like: Mapping[str, Any] | None = None
 ) -> UInt8[np.ndarray, "h w c"]:
-    """Its pixels; a square of `size`, if that is not 0, cropped or padded (with white) and
-    resized as the pictures of the data set whose details are `like`. Raises UserError, with `key`, where it is none."""
+    """Its pixels; a square of `size`, if that is not 0, cropped or padded (with white) and resized
+    as the pictures of the data set whose details are `like`. Raises UserError, with `key`, where it
+    is none."""
     known = like or {}
     fit = "pad" if known.get("fit") == "pad" else "crop"  # one picture is no pair
     treatment = images.Treatment(size, channels, fit=fit, small="upscale")

@@ -119,18 +119,22 @@ def _compared(columns: dict[str, dict], caption: str) -> str:
 
 
 def _side_by_side(runs: Sequence[Run], labels: Sequence[str]) -> list[str]:
-    """A table for each way of measuring that several runs share, with the last of each."""
+    """A table for each way of measuring that several runs share, with the last of each member."""
     alike: dict[str, dict[str, dict]] = {}
     for run, label in zip(runs, labels, strict=True):
         for entry in run.evaluations:
             if "samples" in _figures(entry):
                 told = {key: entry.get(key) for key in ("samples", "statistics", "protocol")}
                 shared = alike.setdefault(json.dumps(told, sort_keys=True), {})
-                shared[label] = entry
+                member = f", member {entry.get('member')}" if len(run.names) > 1 else ""
+                shared[f"{label}{member}"] = entry
     parts = []
     for entries in alike.values():
         if len(entries) > 1:
-            columns = {label: _figures(entry)["samples"] for label, entry in entries.items()}
+            columns = {
+                f"{head}, step {entry.get('step')}": _figures(entry)["samples"]
+                for head, entry in entries.items()
+            }
             [first, *_] = entries.values()
             caption = f"Side by side: {first.get('samples')} samples{_features(first)}"
             parts.append(_compared(columns, caption))
