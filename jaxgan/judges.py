@@ -264,9 +264,10 @@ def _reason_against(name: str, judge: Judge, asked: Asked) -> str:
     if needs & {"training", "training_images"} and (
         trained is None or _overlap(trained, reference)
     ):
+        advice = " (of a set without one: data.split='train[:90%]', and here --split 'train[90%:]')"
         return (
-            "takes real images that were not trained on, by another split than that of training: "
-            "train with data.split='train[:90%]', say, and evaluate --split 'train[90%:]'"
+            "takes real images that were not trained on, by another split than that of training"
+            + (advice if asked.training and not asked.split else "")
         )
     return ""
 

@@ -386,6 +386,7 @@ def test_changed_settings_are_told_and_recorded(cut, capsys):
     assert started[0]["changed"] == {}
     assert started[1]["changed"]["steps"] == [6, 8]
     assert [event["event"] for event in history(cut)] == ["start", "finished"] * 2
+    assert all(2**25 < event["peak_memory"] < 2**40 for event in history(cut)[1::2])  # bytes
 
 
 def test_another_number_of_devices_goes_on_and_says_so(finished, tmp_path, capsys):

@@ -55,6 +55,7 @@ def data_of(text):
 
 def test_names_and_values_of_a_run_are_text(tmp_path):
     run = made(tmp_path / "run", classes=[EVIL, "b"])
+    workdir.record(run, "finished", step=600, seconds=1.0, peak_memory=3 * 2**29)
     workdir.record(run, "restored", step=100, reason=EVIL)
     entry = {"figures": {EVIL: {EVIL: {"value": 1.5, "standard_error": 0.25}}}, "protocol": EVIL}
     writer.write_json(run / "evaluation.json", [entry])
@@ -65,7 +66,7 @@ def test_names_and_values_of_a_run_are_text(tmp_path):
     assert "<img src=x" not in text
     assert text.count("</script>") == 2  # the page's own
     assert data_of(text)["charts"][-1]["title"] == EVIL
-    assert "1.5 ± 0.2" in text
+    assert "1.5 ± 0.2" in text and ">1.50 GiB<" in text
 
 
 def test_of_several_runs_the_differing_keys_come_first(tmp_path):

@@ -33,6 +33,7 @@ from jaxgan.cli.of_run import (
     settle,
 )
 from jaxgan.errors import UserError
+from jaxgan.workdir import folder_at
 
 LOSSES = ("pixels", "perceptual")
 LARGE = 64  # pixels from which on LPIPS is taken: its heads were learnt on such patches
@@ -110,9 +111,11 @@ def _images(arguments: argparse.Namespace, run: Drawing):
     import jax.numpy as jnp
     import numpy as np
 
-    from jaxgan import data
+    from jaxgan import archive, data
 
     if not arguments.image:
+        if archive.holds(folder_at(arguments.workdir)):
+            raise UserError("--image: name pictures; an export does not say where its data are")
         return real_images(arguments, run.config, arguments.num)[0]
     size, _, channels = run.config.derived.image_shape
     like = run.config.derived.data.to_dict()

@@ -215,7 +215,14 @@ def resources(runs: Sequence[Run], labels: Sequence[str]) -> str:
                 "; ".join(devices) or "-",
             ]
         )
-    head = ["run", "training", "images/s (median)", "waiting for data", "peak memory", "devices"]
+    head = [
+        "run",
+        "training",
+        "images/s (median)",
+        "waiting for data",
+        "peak memory of the process",
+        "devices",
+    ]
     events = [
         [
             each.get("time", ""),
