@@ -131,18 +131,26 @@ def load(
 
 def open_model(folder: Folder, step: int | str | None = None, member: int = 0) -> Model:
     """The same of a folder, for the command line."""
-    if archive.holds(folder):
-        for name, value in (("step", step), ("member", member or None)):
-            if value is not None:
-                raise UserError(f"--{name}: {folder} is an exported generator, of one step")
-        return Model(*archive.read(folder))
-    config, algorithm, state = experiment.load_run(folder, step, member)
+    config, algorithm, state = read(folder, step, member)
     if not hasattr(algorithm, "sample"):
         raise UserError(
             f"--workdir: {folder} is a run of the algorithm {config.algorithm}, which starts "
             f"from images; see reconstruct"
         )
     return Model(config, algorithm, state)
+
+
+def read(
+    folder: Folder, step: int | str | None = None, member: int = 0
+) -> tuple[ConfigDict, Any, PyTree]:
+    """The resolved config, the algorithm and the trained state of a run's folder or an exported
+    one, for the command line. Raises UserError."""
+    if archive.holds(folder):
+        for name, value in (("step", step), ("member", member or None)):
+            if value is not None:
+                raise UserError(f"--{name}: {folder} is an exported generator, of one step")
+        return archive.read(folder)
+    return experiment.load_run(folder, step, member)
 
 
 def classes_of(

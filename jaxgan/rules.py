@@ -205,4 +205,5 @@ HARMLESS = (
     "nonfinite_attempts",
     "derived.kimg",
     "derived.epochs",  # of earlier versions
+    "derived.data.background",  # which earlier versions did not tell; derived.data.content has it
 )

@@ -226,12 +226,23 @@ def test_version(capsys):
     assert capsys.readouterr().out.startswith("jaxgan 0.")
 
 
-def test_a_misspelt_flag_of_a_verb(capsys):
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--workdir", "a", "--out", "b.png", "--label", "3", "--sead=3"],
+            "--sead (did you mean --seed?)",
+        ),
+        (["--wrokdir", "a", "--out", "b.png"], "--wrokdir (did you mean --workdir?)"),
+        (["--workdir", "a", "--out", "b.png", "--zzz"], "--zzz\n"),
+    ],
+)
+def test_a_misspelt_flag_of_a_verb(words, told, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["sample", "--workdir", "a", "--out", "b.png", "--label", "3", "--sead=3"])
+        main(["sample", *words])
     assert end.value.code == 2
     err = capsys.readouterr().err
-    assert "sample [-h]" in err and "unrecognized arguments: --sead=3 (did you mean --seed?)" in err
+    assert "sample [-h]" in err and f"unrecognized arguments: {told}" in err
 
 
 # --------------------------------------------------------------------------------------------------

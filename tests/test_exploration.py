@@ -260,7 +260,7 @@ def test_files_that_hold_no_such_latents(arrays, named, run, tmp_path, capsys):
         (["a.png", "--from", -1], ["--from", "-1"]),
         (["a.png", "--to", 2**32], ["--to", str(2**32)]),
         (["a.png", "--labels", "Hat"], ["--labels", "'Hat'", "8 Bag"]),
-        (["a.png", "--labels", "1", "--latents", "x.npz"], ["--labels", "their own"]),
+        (["a.png", "--labels", "1", "--latents", "x.npz"], ["--labels", "beside --latents"]),
         (["a.png", "--rows", 8, "--latents", "x.npz"], ["--rows", "beside --latents"]),
         (["a.png", "--from", 0, "--latents", "x.npz"], ["--from", "beside --latents"]),
         (["a.png", "--latents", "absent.npz"], ["absent.npz", "cannot be read"]),

@@ -14,6 +14,8 @@ from PIL import Image
 from jaxgan import config, data, experiment, loop, writer
 from jaxgan.algorithms import player
 from jaxgan.cli.main import main
+from jaxgan.cli.of_run import Drawing
+from jaxgan.errors import UserError
 from jaxgan.exploration import directions, files, inversion
 from jaxgan.exploration.pictures import pictures
 from jaxgan.models import dcgan, mlp
@@ -278,19 +280,55 @@ def test_an_image_of_the_run_is_found_again(run, tmp_path, capsys):
 
 def test_a_picture_becomes_square_as_the_data_set_was_made(run, tmp_path, monkeypatch):
     Image.new("L", (40, 10), 0).save(tmp_path / "wide.png")
-    load, fits = experiment.load_run, {"crop": 0.0, "pad": 0.75}
-    for fit, white in fits.items():
+    load, grey = experiment.load_run, {"background": [51, 51, 51]}
+    ways = ({"fit": "crop"}, 0), ({"fit": "pad"}, 0.75), ({"fit": "pad"} | grey, 0.75 * 0.2)
+    for details, mean in ways:
 
-        def padded(*of, fit=fit):
+        def made(*of, details=details):
             config, *others = load(*of)
-            config.derived.data = {"fit": fit}
+            config.derived.data = details
             return config, *others
 
-        monkeypatch.setattr(experiment, "load_run", padded)
+        monkeypatch.setattr(experiment, "load_run", made)
         arguments = ["--image", tmp_path / "wide.png", "--labels", 1, "--steps", 2, "--starts", 1]
-        assert verb("invert", run, tmp_path / f"{fit}.png", *arguments) == 0
-        target = tiles(tmp_path / f"{fit}.png", 10)[0, 0] / 255
-        assert abs(target.mean() - white) < 0.02
+        assert verb("invert", run, tmp_path / "a.png", *arguments) == 0
+        target = tiles(tmp_path / "a.png", 10)[0, 0] / 255
+        assert abs(target.mean() - mean) < 0.02
+
+
+def test_a_picture_is_resized_by_the_data_sets_filter(tmp_path):
+    path, pixels = tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
+    Image.fromarray(pixels).save(path)
+    drawn = {
+        kind: data.read_picture("x", path, 1, 20, {"filter": kind}) for kind in ("box", "bicubic")
+    }
+    expected = pixels.reshape(20, 2, 20, 2).mean((1, 3))
+    assert np.abs(drawn["box"][..., 0] - expected).max() <= 1
+    assert np.abs(drawn["bicubic"][..., 0] - expected).max() > 5
+    for details in (
+        {"filter": []},
+        {"fit": "x"},
+        {"background": [0, 0]},
+        {"background": [0, 0, 999]},
+    ):
+        with pytest.raises(UserError, match=r"x: .*filter, fit or background is none"):
+            data.read_picture("x", path, 1, 20, details)
+
+
+def test_generators_that_were_trained_otherwise_have_other_origins():
+    def origin(name, content="a", **changes):
+        settings = config.resolve(
+            config.load(ROOT / "configs" / f"{name}.py", [f"{k}={v}" for k, v in changes.items()]),
+            500,
+            (28, 28, 1),
+            tuple("abcdefghij"),
+            {"content": content},
+        )
+        return Drawing(settings, None, None, None).origin
+
+    same = origin("cgan"), origin("cgan", steps=7), origin("cgan", log_every=3)
+    others = origin("ada"), origin("diffaug"), origin("cgan", "b"), origin("cgan", seed=1)
+    assert len(set(same)) == 1 and len({*same, *others}) == 5
 
 
 def test_images_of_the_data_set_are_sought_a_few_at_a_time(run, tmp_path, monkeypatch):
@@ -365,7 +403,11 @@ def beside(run, tmp_path):
         ("edit", ["a.png", "--to", 1, "--by", 3], ["--by", "without --directions"]),
         ("edit", ["a.png", "--to", 1, "--direction", 0], ["--direction", "without --directions"]),
         ("edit", ["a.png", "--to", 1, "--latents", "x", "--num", 1], ["--num", "--latents"]),
-        ("edit", ["a.png", "--to", 1, "--labels", 1, "--latents", "x"], ["--labels", "their own"]),
+        (
+            "edit",
+            ["a.png", "--to", 1, "--labels", 1, "--latents", "x"],
+            ["--labels", "beside --latents"],
+        ),
         (
             "edit",
             ["a.png", "--directions", "{}/d.npz", "--direction", 2],

@@ -18,14 +18,15 @@ from jaxgan.cli.of_run import (
     add_latents,
     add_member,
     add_seed,
-    add_source,
     add_statistics,
     add_step,
+    add_workdir,
     check_beside,
     check_count,
     check_distance,
     check_out,
     drawing,
+    settle,
     some_latents,
 )
 from jaxgan.errors import UserError
@@ -35,7 +36,7 @@ METHODS = ("sefa", "ganspace")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser)
+    add_workdir(parser, exported=True)
     parser.add_argument("--out", type=Path, required=True, help="FILE.png; FILE.npz is written too")
     parser.add_argument("--method", choices=METHODS, default="sefa", help="default: sefa")
     parser.add_argument("--rows", type=int, help="how many directions (default 10, or all)")
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rows is not None:
         check_count(arguments, "rows", "directions")
     check_distance(arguments, "reach", 1e-6)
+    settle(arguments, "beside --latents" if arguments.latents else "", labels=None)
     if arguments.labels and "," in arguments.labels:
         raise UserError(f"--labels: {arguments.labels} are several classes, and one is drawn")
 

@@ -16,9 +16,9 @@ from jaxgan.cli.of_run import (
     add_latents,
     add_member,
     add_seed,
-    add_source,
     add_statistics,
     add_step,
+    add_workdir,
     check_beside,
     check_count,
     check_distance,
@@ -31,7 +31,7 @@ from jaxgan.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser)
+    add_workdir(parser, exported=True)
     parser.add_argument("--out", type=Path, required=True, help="FILE.png; FILE.npz is written too")
     add_latents(parser, "all of which are moved")
     parser.add_argument("--num", type=int, help="without --latents: how many images (default 10)")
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.directions and arguments.to is None:
         raise UserError("--directions, --to: name a file of directions, a class, or both")
     beside = "beside --latents, all of which are moved" if arguments.latents else ""
-    settle(arguments, beside, num=10)
+    settle(arguments, beside, num=10, labels=None)
     without = "" if arguments.directions else "without --directions"
     settle(arguments, without, direction=0, by=3.0)
     check_count(arguments, "num", "images")

@@ -20,9 +20,9 @@ from jaxgan.cli.of_run import (
     add_labels,
     add_latents,
     add_member,
-    add_source,
     add_statistics,
     add_step,
+    add_workdir,
     check_count,
     check_folder_of,
     check_seed,
@@ -38,7 +38,7 @@ COLUMNS, FRAMES = 10, 60  # of a grid, of a moving picture
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser)
+    add_workdir(parser, exported=True)
     parser.add_argument(
         "--out",
         type=Path,
@@ -67,15 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--out: {out} is not a {', '.join(KINDS[:-1])} or {KINDS[-1]} file")
     check_folder_of(out)
     beside = "beside --latents, each of which is gone to" if arguments.latents else ""
-    settle(arguments, beside, **{"from": 0}, to=1, rows=8)
+    settle(arguments, beside, **{"from": 0}, to=1, rows=8, labels=None)
     check_count(arguments, "rows", "ways")
     if arguments.frames is None:
         arguments.frames = COLUMNS if out.suffix == ".png" else FRAMES
     check_count(arguments, "frames", "images", 2, 10**6 // arguments.rows)
     for name in ("from", "to"):
         check_seed(arguments, name)
-    if arguments.latents and arguments.labels:
-        raise UserError("--labels: the latents of a file have their own; leave it out")
 
     import jax.numpy as jnp
     import numpy as np
@@ -109,7 +107,7 @@ def _ends(arguments: argparse.Namespace, run):
     from jaxgan.sampler import latents_of
 
     if arguments.latents:
-        z, labels = some_latents(arguments, run, 0)
+        z, labels = some_latents(arguments, run, arguments.rows)
         if len(z) < 2:
             raise UserError(f"--latents: {arguments.latents} has one latent; a way takes two")
         return z[:-1], z[1:], [*itertools.pairwise(labels.tolist())]

@@ -21,9 +21,9 @@ from jaxgan.cli.of_run import (
     add_labels,
     add_member,
     add_seed,
-    add_source,
     add_statistics,
     add_step,
+    add_workdir,
     check_beside,
     check_count,
     check_out,
@@ -43,7 +43,7 @@ AT_ONCE = 320  # starts that are sought from at the same time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser)
+    add_workdir(parser, exported=True)
     parser.add_argument("--out", type=Path, required=True, help="FILE.png; FILE.npz is written too")
     parser.add_argument("--image", type=Path, nargs="+", help="pictures: PNG, JPEG, ...")
     parser.add_argument(

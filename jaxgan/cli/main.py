@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 import sys
 
 from jaxgan import __version__, cli
@@ -64,16 +65,24 @@ def main(arguments: list[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(verb)
-        verb.set_defaults(run=module.run, verb=verb)
+        verb.set_defaults(run=module.run)
     own, overrides = cli.split_overrides(sys.argv[1:] if arguments is None else arguments)
-    chosen, stray = parser.parse_known_args(own, argparse.Namespace(overrides=overrides))
-    if stray:
-        flags = [flag for action in chosen.verb._actions for flag in action.option_strings]
-        near = difflib.get_close_matches(stray[0].partition("=")[0], flags, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        chosen.verb.error(f"unrecognized arguments: {' '.join(stray)}{hint}")
+    if own and own[0] in verbs.choices:
+        _check_flags(verbs.choices[own[0]], own[1:])
+    chosen = parser.parse_args(own, argparse.Namespace(overrides=overrides))
     if overrides and chosen.run not in (plan.run, reproduce.run):
         parser.error(f"--config.{overrides[0]} is for plan and reproduce; a run has its own config")
     if chosen.run is not plan.run:  # which tells how long compilation takes
         cli.keep_compiled()
     return cli.run(lambda: chosen.run(chosen))
+
+
+def _check_flags(verb: argparse.ArgumentParser, words: list[str]) -> None:
+    """Exits at the first flag that is none, before argparse misses what it stands for."""
+    flags = {"--help", *re.findall(r"--\w+", verb.format_usage())}
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and not any(flag.startswith(name) for flag in flags):
+            near = difflib.get_close_matches(name, flags, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            verb.error(f"unrecognized arguments: {name}{hint}")

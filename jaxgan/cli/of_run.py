@@ -10,14 +10,9 @@ from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
 
-def add_workdir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, help="the run's folder")
-
-
-def add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--workdir", required=True, help="the run's folder, or one of export's safetensors"
-    )
+def add_workdir(parser: argparse.ArgumentParser, exported: bool = False) -> None:
+    more = ", or one that export wrote as safetensors" if exported else ""
+    parser.add_argument("--workdir", required=True, help=f"the run's folder{more}")
 
 
 def add_step(parser: argparse.ArgumentParser) -> None:
@@ -236,17 +231,13 @@ def drawing(arguments: argparse.Namespace, seed: int = 0) -> Drawing:
     draws no images from latents."""
     import jax
 
-    from jaxgan import archive, experiment, parallel, pretrained
+    from jaxgan import parallel, pretrained
     from jaxgan.sampler import Sampler
 
     if arguments.statistics == "batch":
         raise UserError("--statistics: with those of batches an image has no latent of its own")
     workdir = folder_at(arguments.workdir)
-    if archive.holds(workdir):
-        model = pretrained.open_model(workdir, arguments.step, arguments.member)
-        config, algorithm, state = model.config, model.algorithm, model.state
-    else:
-        config, algorithm, state = experiment.load_run(workdir, arguments.step, arguments.member)
+    config, algorithm, state = pretrained.read(workdir, arguments.step, arguments.member)
     if not hasattr(algorithm, "render") or len(config.derived.image_shape) != 3:
         raise UserError(
             f"--workdir: {workdir} is a run of the algorithm {config.algorithm} on "
@@ -267,8 +258,6 @@ def some_latents(arguments: argparse.Namespace, run: Drawing, count: int):
     from jaxgan.exploration.files import read_latents
     from jaxgan.sampler import latents_of
 
-    if arguments.latents and arguments.labels:
-        raise UserError("--labels: the latents of a file have their own; leave it out")
     if arguments.latents:
         return read_latents(arguments.latents, run.algorithm.z_dim, run.classes, run.origin)
     labels = np.resize(np.array(classes_of(arguments, run.config), np.int32), count)

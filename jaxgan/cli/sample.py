@@ -22,9 +22,9 @@ from jaxgan.cli.of_run import (
     add_labels,
     add_member,
     add_seed,
-    add_source,
     add_statistics,
     add_step,
+    add_workdir,
     check_seed,
     classes_of,
 )
@@ -35,7 +35,7 @@ FILES = (".png", ".npy", ".npz", ".txt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_source(parser)
+    add_workdir(parser, exported=True)
     parser.add_argument("--num", type=int, default=64, help="how many images (default 64)")
     parser.add_argument(
         "--out",

@@ -45,6 +45,7 @@ FILTERS = {
 }
 FITS = ("crop", "pad", "pair")
 SMALL = ("error", "upscale", "pad", "skip")
+WHITE = 255, 255, 255
 
 # By the first two bytes. Image.open would warn of a large picture, or refuse it without its size.
 _PLUGINS: dict[bytes, type[ImageFile]] = {
@@ -93,7 +94,7 @@ class Treatment:
     channels: int
     filter: str = "lanczos"
     fit: str = "crop"
-    background: tuple[int, int, int] = (255, 255, 255)
+    background: tuple[int, int, int] = WHITE
     small: str = "error"
 
 

@@ -49,7 +49,7 @@ class Options:
     channels: str = "auto"
     filter: str = "lanczos"
     fit: str = "crop"
-    background: tuple[int, int, int] = (255, 255, 255)
+    background: tuple[int, int, int] = images.WHITE
     small: str = "error"
 
 

@@ -154,7 +154,9 @@ def _describe(folder: Path, metadata: dict[str, Any]) -> dict[str, Any]:
                 file.seek(max(file.tell(), path.stat().st_size - 2**16))
                 hashed.update(file.read())
     made: dict[str, Any] = {"content": hashed.hexdigest()[:16]}
-    return made | {key: metadata[key] for key in ("filter", "fit", "sound") if key in metadata}
+    made |= {key: metadata[key] for key in ("filter", "fit", "sound") if key in metadata}
+    background = metadata.get("background", [*images.WHITE])
+    return made | ({"background": background} if background != [*images.WHITE] else {})
 
 
 def open_folder(folder: Path, split: str, image_size: int) -> Prepared:

@@ -119,7 +119,7 @@ def _compared(columns: dict[str, dict], caption: str) -> str:
 
 
 def _side_by_side(runs: Sequence[Run], labels: Sequence[str]) -> list[str]:
-    """A table for each way of measuring that several runs share, with the last of each member."""
+    """A table for each way of measuring that several runs, or members, share; the last of each."""
     alike: dict[str, dict[str, dict]] = {}
     for run, label in zip(runs, labels, strict=True):
         for entry in run.evaluations:
