@@ -66,6 +66,18 @@ def test_goodfellows_networks_by_hand():
     np.testing.assert_allclose(logits, expected[:, 0], rtol=1e-4)
 
 
+def test_goodfellows_first_images_have_the_mean_that_is_asked_for():
+    def images(mean):
+        network = goodfellow.Generator((8, 8, 1), pixel_mean=mean)
+        z = jax.random.uniform(jax.random.key(1), (64, 100), minval=-1.0)
+        return (network.apply(start(network, z), z, None, train=True) + 1) / 2
+
+    for mean in (0.131, 0.5, 0.9):
+        assert float(images(mean).mean()) == pytest.approx(mean, abs=0.03)
+    with pytest.raises(UserError, match=r"pixel_mean: 1\.0 is not between 0 and 1"):
+        images(1.0)
+
+
 def test_dropout_changes_a_pass_by_its_key_alone():
     network = goodfellow.Discriminator(3)
     images = jnp.ones((4, 8, 8, 1))

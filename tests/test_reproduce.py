@@ -222,6 +222,27 @@ def test_what_is_no_result_is_told(tmp_path):
         suite.with_tables("<!-- reproduce ring -->\n", {"ring": ["x"]})
 
 
+def test_seeds_that_were_trained_apart_are_one_row():
+    def line(seeds, modes, steps=4, more=""):
+        at = f" --seed {seeds[0]}" if seeds[0] else ""
+        command = f"python -m jaxgan reproduce ring --seeds {len(seeds)} --steps {steps}{at}{more}"
+        values = {"modes": modes, "sliced_wasserstein": modes}
+        told = {"row": "penalised", "steps": steps, "seeds": seeds, "values": values}
+        return {**told, "skipped": 1, "command": command}
+
+    apart = [line([0, 1], [1.0, 2.0]), line([2], [6.0])]
+    found = suite.joined(apart)
+    assert (found["seeds"], found["values"]["modes"]) == ([0, 1, 2], [1.0, 2.0, 6.0])
+    assert found["skipped"] == 2
+    row = suite.table(TINY, apart)[2]
+    assert row[:4] == ["penalised", "3", "4 (2 skipped by some)", "3.0 ± 1.5"]
+    again = [*apart, line([2], [5.0])]  # the later of the same seed
+    assert suite.joined(again)["values"]["modes"] == [1.0, 2.0, 5.0]
+    for other in (line([3], [9.0], 2), line([3], [9.0], more=" --config.batch_size=4")):
+        assert suite.joined([other, *apart])["seeds"] == [0, 1, 2]
+    assert suite.joined([*apart, line([0], [9.0], 5)])["seeds"] == [0]
+
+
 def test_a_row_that_was_not_run_says_so():
     lines = suite.table(mixtures.RING, [])
     assert lines[1][:4] == ["GAN", "", "not run here", "-"]

@@ -26,6 +26,9 @@ from jaxgan.algorithms.gan import GAN, GANState
 from jaxgan.algorithms.player import Player
 from jaxgan.typing import Batch
 
+# Updates without a loop, which on CPU copies what the gradient needs of each: 15 % of a step.
+UNROLLED = 10
+
 
 def look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
     """The state's discriminator after `gan.unrolled_steps` updates against the state's generator, a
@@ -34,6 +37,9 @@ def look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
         return state.discriminator
     optimizer = gan.discriminator_optimizer(state.step)
     loss = jax.grad(gan.discriminator_loss, has_aux=True)
+    generator, labels = state.generator, part.get("label")
+    of_generator = generator.params, generator.stats, part["z"], labels, part["key"]
+    part = {**part, "fake": gan.generate(*of_generator)[0]}  # once, with its gradient, for all K
     first = state.step * gan.n_critic + (0 if gan.simultaneous else gan.n_critic)
 
     def update(discriminator: Player, number: Any) -> tuple[Player, None]:
@@ -43,7 +49,8 @@ def look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
         gradients, stats = parallel.mean_over_replicas((gradients, stats))
         return player.update(discriminator, optimizer, gradients, stats), None
 
-    return jax.lax.scan(update, state.discriminator, first + jnp.arange(gan.unrolled_steps))[0]
+    numbers, loops = first + jnp.arange(gan.unrolled_steps), min(gan.unrolled_steps, UNROLLED)
+    return jax.lax.scan(update, state.discriminator, numbers, unroll=loops)[0]
 
 
 @dataclass(frozen=True, eq=False)

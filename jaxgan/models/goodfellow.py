@@ -10,7 +10,7 @@ generator latents to 200 and labels to 1,000 ReLUs, both to 1,200; in the discri
 in both (fields `latent_features` 200, `joint_pieces` 4, `dropout` 0.5).
 
 Pixels are in [0, 1] between the two, from a sigmoid. First weights are normal, of the deviation of
-the code's uniform ones.
+the code's uniform ones. Its last bias begins at each pixel's mean; here all begin at `pixel_mean`.
 """
 
 import math
@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.errors import UserError
 from jaxgan.models.heads import Head, Logits, Outputs
 from jaxgan.models.layers import Dense, check_images, codes, dropout
 from jaxgan.models.mlp import maxout
@@ -33,12 +34,16 @@ class Generator(nn.Module):
     features: int = 1200
     dropout: float = 0.0
     deviation: float = 0.029  # of the first weights; +-0.05
+    pixel_mean: float = 0.5  # of the first images
 
     @nn.compact
     def __call__(
         self, z: Float[Array, "b z"], labels: Labels | None, train: bool
     ) -> Float[Array, "b ..."]:
         check_images(self.image_shape, "goodfellow")
+        if not 0 < self.pixel_mean < 1:
+            mean = self.pixel_mean
+            raise UserError(f"model.generator.pixel_mean: {mean} is not between 0 and 1")
         init = nn.initializers.normal(self.deviation)
 
         def hidden(x: Array, features: int) -> Array:
@@ -51,7 +56,8 @@ class Generator(nn.Module):
             parts.append(hidden(one_hot, self.label_features))
         x = hidden(jnp.concatenate(parts, -1), self.features)
         x = Dense(math.prod(self.image_shape), kernel_init=init)(x)
-        pixels = nn.sigmoid(x.astype(jnp.float32))
+        logit = math.log(self.pixel_mean / (1 - self.pixel_mean))
+        pixels = nn.sigmoid(x.astype(jnp.float32) + logit)
         return (2 * pixels - 1).reshape(-1, *self.image_shape)
 
 

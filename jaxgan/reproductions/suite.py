@@ -7,10 +7,11 @@ line for each row to a file of results, from which the tables of RESULTS.md are 
 
 import json
 import math
+import re
 import shlex
 import subprocess
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,16 +196,35 @@ def cell(value: Figure, digits: int) -> str:
     return f"{value.mean:.{digits}f}{error}{some}"
 
 
-def table(suite: Suite, records: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    """Rows of cells, the first the head: ours, published, and how far apart; of a row's `records`
-    the one with most steps counts, and of such the last."""
-    last = {each["row"]: each for each in sorted(records, key=lambda each: each["steps"])}
+def joined(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A row's lines as one: those of most steps, of such the last, and with it the seeds of earlier
+    ones by the same command but for the seeds."""
+    most = max(each["steps"] for each in records)
+    last, *others = [each for each in records[::-1] if each["steps"] == most]
+    found = {**last, "seeds": [*last["seeds"]], "skipped": last.get("skipped", 0)}
+    for each in others:
+        if _settings(each) == _settings(last) and not {*each["seeds"]} & {*found["seeds"]}:
+            found["seeds"] = [*each["seeds"], *found["seeds"]]
+            found["skipped"] += each.get("skipped", 0)
+            found["values"] = {k: [*each["values"][k], *found["values"][k]] for k in last["values"]}
+    return found
+
+
+def _settings(record: Mapping[str, Any]) -> tuple[str, str]:
+    """What seeds of one row have in common."""
+    command = re.sub(r" --seeds? \d+", "", record.get("command", ""))
+    return command, next(iter(record.get("searched", {})), "")
+
+
+def table(suite: Suite, records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Rows of cells, the first the head: ours, published, and how far apart."""
     head = ["", "seeds", "steps"]
     for column in suite.columns:
         head += [column.title, "published", "apart"]
     lines = [head]
     for row in suite.rows:
-        found = last.get(row.name)
+        of_row = [each for each in records if each["row"] == row.name]
+        found = joined(of_row) if of_row else None
         line = [row.name, str(len(found["seeds"])), f"{found['steps']:,}"] if found else []
         if found and found.get("skipped"):
             line[2] += f" ({found['skipped']:,} skipped by some)"
