@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxgan import config as configs
-from jaxgan import experiment, judges, loop
+from jaxgan import experiment, judges, loop, writer
 from jaxgan.cli.main import main
 from jaxgan.metrics import of_runs
 from jaxgan.metrics.seen import Scene, Seen
@@ -108,6 +109,49 @@ def test_a_run_is_asked_for_both(run, monkeypatch, capsys):
     capsys.readouterr()
     assert main(["evaluate", "--workdir", str(run), *asked, "--split", "train"]) == 2
     assert "takes real images that were not trained on" in capsys.readouterr().err
+
+
+def test_data_that_have_moved_are_named_anew(tmp_path, capsys):
+    def pictures(name, seed):
+        (tmp_path / name).mkdir()
+        for n, image in enumerate(noise(12, seed)):
+            writer.write_png(tmp_path / name / f"{n}.png", image)
+        argv = ["--source", str(tmp_path / name), "--out", str(tmp_path / f"{name}8")]
+        assert main(["prepare", *argv, "--image_size", "8"]) == 0
+        return tmp_path / f"{name}8"
+
+    first, other, run = pictures("own", 0), pictures("others", 1), str(tmp_path / "run")
+    settings = configs.tiny(configs.load("configs/gan_mlp.py"))
+    settings.data.name, settings.data.path, settings.data.split = "folder", str(first), "train"
+    settings.evaluate_every, settings.parallel.data = 0, 1
+    assert loop.train(settings, Path(run)) == 0
+    now = first.rename(tmp_path / "elsewhere")
+    out = str(tmp_path / "out.png")
+    verbs = {
+        "neighbours": ["--num", "2", "--nearest", "2", "--features", "pixels", "--out", out],
+        "spectrum": ["--samples", "4", "--split", "train", "--out", out],
+        "invert": ["--num", "1", "--steps", "1", "--split", "train", "--out", out],
+        "evaluate": ["--metrics", "nearest", "--samples", "8", "--seeds", "1", "--split", "train"],
+    }
+    for verb, rest in verbs.items():
+        argv = [verb, "--workdir", run, *rest]
+        assert main(argv) == 2
+        assert f"data.path: there is no {first}" in capsys.readouterr().err
+        assert main([*argv, f"--config.data.path={other}"]) == 2
+        assert "are not the images that the run was trained on" in capsys.readouterr().err
+        if verb != "evaluate":  # which would train a classifier
+            assert main([*argv, f"--config.data.path={now}"]) == 0
+
+    argv = ["--workdir", run, "--image", f"{tmp_path}/own/0.png", "--out", out]
+    assert main(["invert", *argv, f"--config.data.path={now}"]) == 2
+    assert "does nothing beside --image" in capsys.readouterr().err
+    argv = ["--real", str(now), "--fake", str(now)]
+    assert main(["evaluate", *argv, f"--config.data.path={now}"]) == 2
+    assert "is of a run; leave it out" in capsys.readouterr().err
+    for argv in (["evaluate", "--config.seed=1"], ["sample", f"--config.data.path={now}"]):
+        with pytest.raises(SystemExit):
+            main([*argv, "--workdir", run, *(["--out", out] if argv[0] == "sample" else [])])
+        assert "take data.path and data.dir" in capsys.readouterr().err
 
 
 def test_what_cannot_be_told_is_said(run, capsys):

@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxgan.cli.of_run import add_member, add_statistics, add_step
+from jaxgan.cli.of_run import add_member, add_statistics, add_step, data_of
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
 
@@ -106,6 +106,8 @@ def _check(arguments: argparse.Namespace) -> None:
             reason = "of a run's samples; for a split write --real SET@SPLIT"
             reason = reason if any(sets) else "for --real and --fake; leave it out"
             raise UserError(f"--{name}: is {reason}")
+    if any(sets) and arguments.overrides:
+        raise UserError(f"--config.{arguments.overrides[0]}: is of a run; leave it out")
     if any(sets) and arguments.statistics != "running":
         raise UserError("--statistics: is of a run's samples; leave it out")
     arguments.seeds = 3 if arguments.seeds is None else arguments.seeds
@@ -127,7 +129,7 @@ def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
 
     of_run = workdir, arguments.step, arguments.member
     config, algorithm, state = experiment.load_run(*of_run)
-    section, conditional = config.data.to_dict(), bool(config.derived.num_classes)
+    section, conditional = data_of(arguments, config), bool(config.derived.num_classes)
     asked = judges.Asked(
         metrics_of(arguments.metrics, "--metrics") if arguments.metrics else (),
         samples=arguments.samples,

@@ -117,6 +117,8 @@ def _images(arguments: argparse.Namespace, run: Drawing):
         if archive.holds(folder_at(arguments.workdir)):
             raise UserError("--image: name pictures; an export does not say where its data are")
         return real_images(arguments, run.config, arguments.num)[0]
+    if arguments.overrides:
+        raise UserError(f"--config.{arguments.overrides[0]}: does nothing beside --image")
     size, _, channels = run.config.derived.image_shape
     like = run.config.derived.data.to_dict()
     read = [data.read_picture("--image", path, channels, size, like) for path in arguments.image]

@@ -48,6 +48,8 @@ VERBS = {
     "report": report,
 }
 
+OF_DATA = ("evaluate", "neighbours", "invert", "spectrum", "reconstruct", "traverse")
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -71,7 +73,12 @@ def main(arguments: list[str] | None = None) -> int:
         _check_flags(verbs.choices[own[0]], own[1:])
     chosen = parser.parse_args(own, argparse.Namespace(overrides=overrides))
     if overrides and chosen.run not in (plan.run, reproduce.run):
-        parser.error(f"--config.{overrides[0]} is for plan and reproduce; a run has its own config")
+        keys = {each.partition("=")[0] for each in overrides}
+        if own[0] not in OF_DATA or not keys <= {"data.path", "data.dir"}:
+            parser.error(
+                f"--config.{overrides[0]} is for plan and reproduce; a run has its own config, of "
+                f"which {', '.join(OF_DATA)} take data.path and data.dir, where its data have moved"
+            )
     if chosen.run is not plan.run:  # which tells how long compilation takes
         cli.keep_compiled()
     return cli.run(lambda: chosen.run(chosen))

@@ -23,6 +23,7 @@ from jaxgan.cli.of_run import (
     check_count,
     check_out,
     classes_of,
+    data_of,
 )
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
@@ -110,7 +111,7 @@ def _judge(arguments: argparse.Namespace, config: Any):
     from jaxgan.metrics.networks import Network
     from jaxgan.metrics.networks.outputs import Outputs
 
-    section = config.data.to_dict()
+    section = data_of(arguments, config)
     reference = references.open_examples(section, section["split"])
     cache = data.directory_of(section["dir"]) / "jaxgan_metrics"
     judge = Judge(("nearest",), reference, None, {}, None, cache)

@@ -176,6 +176,26 @@ def given(arguments: argparse.Namespace, count: int, able: str):
     return algorithm, state, *real_images(arguments, config, count)
 
 
+def data_of(arguments: argparse.Namespace, config: Any) -> dict[str, Any]:
+    """The run's section `data`, where --config.data.path and .dir say that it is now.
+
+    Raises UserError for other images than those that the run was trained on.
+    """
+    section = config.data.to_dict()
+    if not arguments.overrides:
+        return section
+    from jaxgan import data
+
+    for key, _, value in (each.partition("=") for each in arguments.overrides):
+        section[key.removeprefix("data.")] = value
+    of_set = (section[key] for key in ("name", "split", "image_size", "dir", "path"))
+    found = data.open_set(*of_set).details
+    if any(found.get(key) != value for key, value in config.derived.data.to_dict().items()):
+        given = arguments.overrides[0]
+        raise UserError(f"--config.{given}: these are not the images that the run was trained on")
+    return section
+
+
 def real_images(arguments: argparse.Namespace, config: Any, count: int):
     """As many images of the run's data set and --split, float32 n h w c, with labels, int32 n."""
     import jax.numpy as jnp
@@ -184,7 +204,7 @@ def real_images(arguments: argparse.Namespace, config: Any, count: int):
     from jaxgan import data, references
 
     try:
-        examples = references.open_examples(config.data.to_dict(), arguments.split).given()
+        examples = references.open_examples(data_of(arguments, config), arguments.split).given()
     except UserError as error:
         if not arguments.split:
             raise

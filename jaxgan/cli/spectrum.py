@@ -19,6 +19,7 @@ from jaxgan.cli.of_run import (
     add_workdir,
     check_count,
     check_out,
+    data_of,
 )
 from jaxgan.errors import UserError
 from jaxgan.workdir import folder_at
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--workdir: {workdir} is a run on {config.data.name}, not on images")
     if not hasattr(algorithm, "sample") and arguments.statistics != "running":
         raise UserError(f"--statistics: a run of {config.algorithm} has running ones; leave it out")
-    section = config.data.to_dict()
+    section = data_of(arguments, config)
     asked = judges.Asked(("spectrum",), arguments.samples, False, split=arguments.split)
     judge = judges.plan(section, asked)
     few = judge.reference.first(arguments.samples)
