@@ -7,8 +7,8 @@
 A table's rows are trained one after the other, each with all seeds in one program; the same command
 goes on where it was stopped. The folder --out holds the runs, the pictures and results.json. Each
 row that is trained in full is added to the file --results, too, of which `--tables` writes
-RESULTS.md's tables; seeds that are trained apart (--seed 3 --seeds 2) are one row there. Keys of
-all rows' configs can be set, as in --config.data.path=FOLDER.
+RESULTS.md's tables, a line for each number of steps; seeds that are trained apart (--seed 3 --seeds
+2) are joined there. Keys of all rows' configs can be set, as in --config.data.path=FOLDER.
 """
 
 import argparse

@@ -196,18 +196,17 @@ def cell(value: Figure, digits: int) -> str:
     return f"{value.mean:.{digits}f}{error}{some}"
 
 
-def joined(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A row's lines as one: those of most steps, of such the last, and with it the seeds of earlier
-    ones by the same command but for the seeds."""
-    most = max(each["steps"] for each in records)
-    last, *others = [each for each in records[::-1] if each["steps"] == most]
-    found = {**last, "seeds": [*last["seeds"]], "skipped": last.get("skipped", 0)}
-    for each in others:
-        if _settings(each) == _settings(last) and not {*each["seeds"]} & {*found["seeds"]}:
-            found["seeds"] = [*each["seeds"], *found["seeds"]]
-            found["skipped"] += each.get("skipped", 0)
-            found["values"] = {k: [*each["values"][k], *found["values"][k]] for k in last["values"]}
-    return found
+def joined(records: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """A row's lines as one for each number of steps: of such the last, and with it the seeds of
+    earlier ones by the same command but for the seeds."""
+    found: dict[int, dict[str, Any]] = {}
+    for each in reversed(records):
+        one = found.setdefault(each["steps"], {**each, "seeds": [], "skipped": 0, "values": {}})
+        if _settings(each) == _settings(one) and not {*each["seeds"]} & {*one["seeds"]}:
+            one["seeds"] = [*each["seeds"], *one["seeds"]]
+            one["skipped"] += each.get("skipped", 0)
+            one["values"] = {k: [*v, *one["values"].get(k, [])] for k, v in each["values"].items()}
+    return dict(sorted(found.items()))
 
 
 def _settings(record: Mapping[str, Any]) -> tuple[str, str]:
@@ -223,24 +222,28 @@ def table(suite: Suite, records: Sequence[Mapping[str, Any]]) -> list[list[str]]
         head += [column.title, "published", "apart"]
     lines = [head]
     for row in suite.rows:
-        of_row = [each for each in records if each["row"] == row.name]
-        found = joined(of_row) if of_row else None
-        line = [row.name, str(len(found["seeds"])), f"{found['steps']:,}"] if found else []
-        if found and found.get("skipped"):
-            line[2] += f" ({found['skipped']:,} skipped by some)"
-        if found and found.get("searched"):
-            line[0] += f" ({next(iter(found['searched']))})"
-        line = line or [row.name, "", f"not run here{row.cost and f'; {row.cost}'}"]
-        for column in suite.columns:
-            ours, theirs = Figure(math.nan), row.published.get(column.metric, Figure(math.nan))
-            if found:
-                values = [math.nan if v is None else v for v in found["values"][column.metric]]
-                ours = figure(np.array(values))
-            far = apart(ours, theirs)
-            line += [cell(ours, column.digits), cell(theirs, column.digits)]
-            line.append(f"{far:.1f}" if math.isfinite(far) else "-")
-        lines.append(line)
+        found = joined([each for each in records if each["row"] == row.name])
+        lines += [_line(suite, row, each) for each in found.values()] or [_line(suite, row)]
     return lines
+
+
+def _line(suite: Suite, row: Row, found: Mapping[str, Any] | None = None) -> list[str]:
+    line = [row.name, "", f"not run here{row.cost and f'; {row.cost}'}"]
+    if found:
+        line = [row.name, str(len(found["seeds"])), f"{found['steps']:,}"]
+        if found["skipped"]:
+            line[2] += f" ({found['skipped']:,} skipped by some)"
+        if found.get("searched"):
+            line[0] += f" ({next(iter(found['searched']))})"
+    for column in suite.columns:
+        ours, theirs = Figure(math.nan), row.published.get(column.metric, Figure(math.nan))
+        if found:
+            values = [math.nan if v is None else v for v in found["values"][column.metric]]
+            ours = figure(np.array(values))
+        far = apart(ours, theirs)
+        line += [cell(ours, column.digits), cell(theirs, column.digits)]
+        line.append(f"{far:.1f}" if math.isfinite(far) else "-")
+    return line
 
 
 def text(lines: Sequence[Sequence[str]]) -> list[str]:
