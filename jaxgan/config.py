@@ -6,7 +6,7 @@
 import ast
 import difflib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,14 @@ def differences(
     differing = {k: [old.get(k), new.get(k)] for k in {**old, **new} if old.get(k) != new.get(k)}
     serious = {key: values for key, values in differing.items() if key not in HARMLESS}
     return serious, {key: values for key, values in differing.items() if key in HARMLESS}
+
+
+def identity(config: ConfigDict, passed: Collection[str] = ()) -> dict[str, Any]:
+    """What tells a run from others: its settings but for harmless ones, those `passed`, and keys
+    that a run of an earlier version lacks."""
+    earlier, passed = dict(flatten(EARLIER)), {*HARMLESS, *passed}
+    own = {k: v for k, v in flatten(config.to_dict()) if k not in passed}
+    return {k: v for k, v in own.items() if k not in earlier or earlier[k] != v}
 
 
 def _check_penalty(key: str, value: Any) -> None:

@@ -127,6 +127,7 @@ def test_a_table_is_trained_told_kept_and_gone_on_with(tiny, capsys):
         ("GAN, alone", 4, [0, 1]),
         ("penalised", 4, [0, 1]),
     ]
+    assert len({each["settings"] for each in kept}) == 2
     assert kept[0]["command"] == "python -m jaxgan reproduce ring --seeds 2 --steps 4"
     run = tiny / "runs" / "reproduce_ring" / "gan__alone_seeds0to1"
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
@@ -239,8 +240,20 @@ def test_seeds_that_were_trained_apart_are_one_row():
     assert row[:4] == ["penalised", "3", "4 (2 skipped by some)", "3.0 ± 1.5"]
     again = [*apart, line([2], [5.0])]  # the later of the same seed
     assert suite.joined(again)[4]["values"]["modes"] == [1.0, 2.0, 5.0]
+    overlapping = suite.joined([line([0, 1, 2], [1.0, 2.0, 3.0]), line([2, 3], [6.0, 7.0])])[4]
+    assert overlapping["seeds"] == [0, 1, 2, 3]
+    assert overlapping["values"]["modes"] == [1.0, 2.0, 6.0, 7.0]
     other = line([3], [9.0], more=" --config.batch_size=4")
     assert suite.joined([other, *apart])[4]["seeds"] == [0, 1, 2]
+    digests = [{**each, "settings": each["command"]} for each in apart]
+    assert len(suite.joined(digests)[4]["seeds"]) == 1
+    digests = [
+        {**line([n], [0.0], more=f" --config.data.dir={n}"), "settings": "a"} for n in (0, 1)
+    ]
+    assert suite.joined(digests)[4]["seeds"] == [0, 1]
+    lacking = {**apart[0], "values": {"modes": [1.0, 2.0]}}
+    assert suite.table(TINY, [lacking])[2][-3] == "-"
+    assert suite.joined([lacking, apart[1]])[4]["seeds"] == [2]
     longer = suite.joined([line([3], [9.0], 5), *apart])
     assert [each["seeds"] for each in longer.values()] == [[0, 1, 2], [3]]
 

@@ -478,9 +478,10 @@ def all_fields(algorithm):
     return {name: getattr(algorithm, name) for name in names}
 
 
-def test_an_unrolled_generators_gradient_is_that_of_the_whole_by_finite_differences():
+@pytest.mark.parametrize("count", [3, 12])  # without and with a loop
+def test_an_unrolled_generators_gradient_is_that_of_the_whole_by_finite_differences(count):
     with jax.enable_x64(True):
-        rate, count = 0.5, 3
+        rate = 0.5
         sgd = lambda step: player.make_optimizer("sgd", rate, 0.5, 0.0)  # noqa: E731
         fields = {
             "loss": LOSSES["minimax"],

@@ -26,8 +26,8 @@ from jaxgan.algorithms.gan import GAN, GANState
 from jaxgan.algorithms.player import Player
 from jaxgan.typing import Batch
 
-# Updates without a loop, which on CPU copies what the gradient needs of each: 15 % of a step.
-UNROLLED = 10
+# So many updates make no loop, which on CPU copies what the gradient needs of each: 15 % of a step.
+WITHOUT_LOOP = 10
 
 
 def look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
@@ -49,8 +49,9 @@ def look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
         gradients, stats = parallel.mean_over_replicas((gradients, stats))
         return player.update(discriminator, optimizer, gradients, stats), None
 
-    numbers, loops = first + jnp.arange(gan.unrolled_steps), min(gan.unrolled_steps, UNROLLED)
-    return jax.lax.scan(update, state.discriminator, numbers, unroll=loops)[0]
+    count = gan.unrolled_steps
+    numbers = first + jnp.arange(count)
+    return jax.lax.scan(update, state.discriminator, numbers, unroll=count <= WITHOUT_LOOP)[0]
 
 
 @dataclass(frozen=True, eq=False)

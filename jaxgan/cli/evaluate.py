@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     arguments.workdir = [*map(folder_at, arguments.workdir or ())]
     for workdir in arguments.workdir:
-        experiment.read_config(workdir)
+        data_of(arguments, experiment.read_config(workdir))
     for path in (*(each / "evaluation.json" for each in arguments.workdir), arguments.out):
         if path:
             earlier(path)  # what is wrong there is told before the work

@@ -186,13 +186,18 @@ def data_of(arguments: argparse.Namespace, config: Any) -> dict[str, Any]:
         return section
     from jaxgan import data
 
-    for key, _, value in (each.partition("=") for each in arguments.overrides):
+    for key, separator, value in (each.partition("=") for each in arguments.overrides):
+        if not separator:
+            raise UserError(f"--config.{key}: a value is missing; write --config.{key}=FOLDER")
         section[key.removeprefix("data.")] = value
     of_set = (section[key] for key in ("name", "split", "image_size", "dir", "path"))
     found = data.open_set(*of_set).details
     if any(found.get(key) != value for key, value in config.derived.data.to_dict().items()):
         given = arguments.overrides[0]
-        raise UserError(f"--config.{given}: these are not the images that the run was trained on")
+        raise UserError(
+            f"--config.{given}: these are not the images that the run was trained on, or another "
+            f"version of Pillow made them"
+        )
     return section
 
 
@@ -203,8 +208,9 @@ def real_images(arguments: argparse.Namespace, config: Any, count: int):
 
     from jaxgan import data, references
 
+    section = data_of(arguments, config)
     try:
-        examples = references.open_examples(data_of(arguments, config), arguments.split).given()
+        examples = references.open_examples(section, arguments.split).given()
     except UserError as error:
         if not arguments.split:
             raise
@@ -233,13 +239,10 @@ class Drawing(NamedTuple):
         """Tells generators apart that were trained otherwise: by all that makes another run, but
         for places; not by keys that a run of an earlier version lacks."""
         from jaxgan.archive import PLACES
-        from jaxgan.config import flatten
+        from jaxgan.config import identity
         from jaxgan.evaluation import digest
-        from jaxgan.rules import EARLIER, HARMLESS
 
-        earlier, passed = dict(flatten(EARLIER)), {*HARMLESS, *PLACES}
-        own = {k: v for k, v in flatten(self.config.to_dict()) if k not in passed}
-        return digest({k: v for k, v in own.items() if k not in earlier or earlier[k] != v})
+        return digest(identity(self.config, PLACES))
 
     @property
     def at(self) -> str:

@@ -121,7 +121,7 @@ def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
         if code:
             return code
         found[row.name], runs[row.name] = of.outcome(suite, folder), folder
-        of_row = arguments.name, row, found[row.name], seeds, arguments.overrides
+        of_row = arguments.name, row, found[row.name], config, arguments.overrides
         records.append(of.record(*of_row, scores))
         if not arguments.quick:
             of.add_result(arguments.results, records[-1])

@@ -10,7 +10,7 @@ generator latents to 200 and labels to 1,000 ReLUs, both to 1,200; in the discri
 in both (fields `latent_features` 200, `joint_pieces` 4, `dropout` 0.5).
 
 Pixels are in [0, 1] between the two, from a sigmoid. First weights are normal, of the deviation of
-the code's uniform ones. Its last bias begins at each pixel's mean; here all begin at `pixel_mean`.
+the code's uniform ones. Its last bias begins at each pixel's mean, ours at `pixel_mean`.
 """
 
 import math

@@ -19,8 +19,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgan import config, writer
+from jaxgan import config as configs
+from jaxgan import writer
 from jaxgan.errors import UserError
+from jaxgan.evaluation import digest
 
 
 class Figure(NamedTuple):
@@ -86,7 +88,7 @@ def config_of(
             raise UserError(
                 f"--config.{key}: the table sets it; --seed, --seeds and --steps are given apart"
             )
-    found = config.with_values(config.load(folder / f"{suite.config}.py", overrides), settings)
+    found = configs.with_values(configs.load(folder / f"{suite.config}.py", overrides), settings)
     found.seeds, found.steps = seeds, steps
     if quick:
         every = max(steps // 4 // found.steps_per_call, 1) * found.steps_per_call
@@ -140,12 +142,14 @@ def record(
     name: str,
     row: Row,
     found: Outcome,
-    seeds: Sequence[int],
+    config: ConfigDict,
     overrides: Sequence[str],
     searched: Mapping[str, float],
 ) -> dict[str, Any]:
-    """A line of the file of results, with the command that gives it; `searched` is what the
-    settings scored that were tried for it, the best of them first."""
+    """A line of the file of results, with the command that gives it and a digest of the settings
+    that all seeds have in common; `searched` is what the settings scored that were tried for it,
+    the best of them first."""
+    seeds = range(config.seed, config.seed + config.seeds)
     command = f"python -m jaxgan reproduce {name} --seeds {len(seeds)} --steps {found.steps[-1]}"
     command += f" --seed {seeds[0]}" if seeds[0] else ""
     command += "".join(f" {shlex.quote(f'--config.{each}')}" for each in overrides)
@@ -158,6 +162,7 @@ def record(
         "seeds": list(seeds),
         "values": {metric: [*map(finite, values)] for metric, values in last.items()},
         "skipped": found.skipped,
+        "settings": digest(configs.identity(config, ("seed", "seeds"))),
         "command": command,
         "commit": _commit(),
         "jax": jax.__version__,
@@ -197,22 +202,25 @@ def cell(value: Figure, digits: int) -> str:
 
 
 def joined(records: Sequence[Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
-    """A row's lines as one for each number of steps: of such the last, and with it the seeds of
-    earlier ones by the same command but for the seeds."""
+    """A row's lines as one for each number of steps: the last, and with it seeds of earlier ones of
+    the same settings."""
     found: dict[int, dict[str, Any]] = {}
     for each in reversed(records):
-        one = found.setdefault(each["steps"], {**each, "seeds": [], "skipped": 0, "values": {}})
-        if _settings(each) == _settings(one) and not {*each["seeds"]} & {*one["seeds"]}:
-            one["seeds"] = [*each["seeds"], *one["seeds"]]
+        begun = {**each, "seeds": [], "values": {key: [] for key in each["values"]}, "skipped": 0}
+        one = found.setdefault(each["steps"], begun)
+        new = [n for n, seed in enumerate(each["seeds"]) if seed not in one["seeds"]]
+        alike = each["values"].keys() == one["values"].keys() and _settings(each) == _settings(one)
+        if new and alike:
+            more = lambda values, new=new: [values[n] for n in new]  # noqa: E731
+            one["seeds"] = more(each["seeds"]) + one["seeds"]
+            one["values"] = {k: more(each["values"][k]) + v for k, v in one["values"].items()}
             one["skipped"] += each.get("skipped", 0)
-            one["values"] = {k: [*v, *one["values"].get(k, [])] for k, v in each["values"].items()}
     return dict(sorted(found.items()))
 
 
-def _settings(record: Mapping[str, Any]) -> tuple[str, str]:
-    """What seeds of one row have in common."""
-    command = re.sub(r" --seeds? \d+", "", record.get("command", ""))
-    return command, next(iter(record.get("searched", {})), "")
+def _settings(record: Mapping[str, Any]) -> str:
+    """What seeds of one row have in common; of earlier versions' lines their command tells it."""
+    return record.get("settings") or re.sub(r" --seeds? \d+", "", record.get("command", ""))
 
 
 def table(suite: Suite, records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -238,7 +246,7 @@ def _line(suite: Suite, row: Row, found: Mapping[str, Any] | None = None) -> lis
     for column in suite.columns:
         ours, theirs = Figure(math.nan), row.published.get(column.metric, Figure(math.nan))
         if found:
-            values = [math.nan if v is None else v for v in found["values"][column.metric]]
+            values = [math.nan if v is None else v for v in found["values"].get(column.metric, [])]
             ours = figure(np.array(values))
         far = apart(ours, theirs)
         line += [cell(ours, column.digits), cell(theirs, column.digits)]
