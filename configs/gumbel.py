@@ -4,7 +4,8 @@ https://arxiv.org/abs/1611.04051): recurrent networks and the Gumbel-softmax dis
     python train.py --config configs/gumbel.py
     python -m jaxgan sample --workdir runs/gumbel --num 1000 --out expressions.txt
 
-Expected: some six minutes on two CPU cores; 99 % of the samples are valid (one seed, RESULTS.md).
+Expected: some four minutes on one CPU core; 99 % of the samples are valid in two of three seeds,
+47 % in the third, which collapsed (RESULTS.md).
 """
 
 from configs import default
