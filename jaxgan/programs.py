@@ -359,7 +359,8 @@ def bytes_on_device(tree: PyTree) -> int:
 def flops_per_step(algorithm: Any, mesh: Mesh) -> float:
     """Floating-point operations of one training step on each device, as XLA counts them.
 
-    NaN where it cannot: it counts the body of a loop once, and unrolling and sequences are such.
+    NaN where it cannot: it counts the body of a loop once, and many updates that are unrolled and
+    sequences are such.
     """
     loops = getattr(algorithm, "recurrent", False)
     if loops or (algorithm.opponent and getattr(algorithm, "unrolled_steps", 1)):

@@ -80,14 +80,13 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxgan import experiment, parallel
 
     arguments.workdir = [*map(folder_at, arguments.workdir or ())]
-    for workdir in arguments.workdir:
-        data_of(arguments, experiment.read_config(workdir))
+    sections = [data_of(arguments, experiment.read_config(each)) for each in arguments.workdir]
     for path in (*(each / "evaluation.json" for each in arguments.workdir), arguments.out):
         if path:
             earlier(path)  # what is wrong there is told before the work
     with jax.set_mesh(parallel.whole_mesh()):
-        for workdir in arguments.workdir:
-            _evaluate_run(workdir, arguments)
+        for workdir, section in zip(arguments.workdir, sections, strict=True):
+            _evaluate_run(workdir, section, arguments)
         if arguments.real:
             _evaluate_sets(arguments)
     return 0
@@ -122,14 +121,14 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"--out: {arguments.out} is not a .json file")
 
 
-def _evaluate_run(workdir: Any, arguments: argparse.Namespace) -> None:
+def _evaluate_run(workdir: Any, section: dict[str, Any], arguments: argparse.Namespace) -> None:
     from jaxgan import evaluation, experiment, judges, parallel
     from jaxgan.metrics import metrics_of
     from jaxgan.sampler import Sampler
 
     of_run = workdir, arguments.step, arguments.member
     config, algorithm, state = experiment.load_run(*of_run)
-    section, conditional = data_of(arguments, config), bool(config.derived.num_classes)
+    conditional = bool(config.derived.num_classes)
     asked = judges.Asked(
         metrics_of(arguments.metrics, "--metrics") if arguments.metrics else (),
         samples=arguments.samples,

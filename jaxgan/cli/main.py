@@ -48,6 +48,7 @@ VERBS = {
     "report": report,
 }
 
+# Verbs that read a run's images, which may have moved since.
 OF_DATA = ("evaluate", "neighbours", "invert", "spectrum", "reconstruct", "traverse")
 
 

@@ -177,7 +177,7 @@ def given(arguments: argparse.Namespace, count: int, able: str):
 
 
 def data_of(arguments: argparse.Namespace, config: Any) -> dict[str, Any]:
-    """The run's section `data`, where --config.data.path and .dir say that it is now.
+    """The run's section `data`, with the places that --config.data.path and .dir tell anew.
 
     Raises UserError for other images than those that the run was trained on.
     """

@@ -241,9 +241,7 @@ def open_set(
         files = fetched(path, directory) if path else None
         if files is not None and not files.exists():
             here = "" if files.is_absolute() else f" in {Path.cwd()}"
-            raise UserError(
-                f"data.path: there is no {files}{here}; --config.data.path says where it is"
-            )
+            raise UserError(f"data.path: there is no {files}{here}")
         return make(rest or name, split, image_size, directory, files)
     except (OSError, RuntimeError) as error:  # a folder that may not be read, ~nobody
         raise UserError(f"data.path, data.dir: cannot be used: {error}") from error
