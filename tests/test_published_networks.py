@@ -40,12 +40,12 @@ def test_goodfellows_parameters():
 
 
 def test_goodfellows_networks_by_hand():
-    generator = goodfellow.Generator((2, 2, 1), latent_features=5, features=6)
+    generator = goodfellow.Generator((2, 2, 1), latent_features=5, features=6, latent_scale=3.0)
     discriminator = goodfellow.Discriminator(image_features=5, features=3, pieces=2, joint_pieces=4)
     z = jax.random.normal(jax.random.key(1), (4, 3))
     variables = start(generator, z)
     images = generator.apply(variables, z, None, train=True)
-    x = np.asarray(z)
+    x = 3 * np.asarray(z)
     for n in range(3):
         layer = variables["params"][f"Dense_{n}"]
         x = x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])

@@ -10,7 +10,8 @@ generator latents to 200 and labels to 1,000 ReLUs, both to 1,200; in the discri
 in both (fields `latent_features` 200, `joint_pieces` 4, `dropout` 0.5).
 
 Pixels are in [0, 1] between the two, from a sigmoid. First weights are normal, of the deviation of
-the code's uniform ones. Its last bias begins at each pixel's mean, ours at `pixel_mean`.
+the code's uniform ones. Its last bias begins at each pixel's mean, ours at `pixel_mean`. Its latents
+are uniform in +-sqrt(3): those in +-1 (`latent="uniform"`) with a `latent_scale` of 1.732.
 """
 
 import math
@@ -35,6 +36,7 @@ class Generator(nn.Module):
     dropout: float = 0.0
     deviation: float = 0.029  # of the first weights; +-0.05
     pixel_mean: float = 0.5  # of the first images
+    latent_scale: float = 1.0  # what the latents are multiplied by
 
     @nn.compact
     def __call__(
@@ -49,7 +51,7 @@ class Generator(nn.Module):
         def hidden(x: Array, features: int) -> Array:
             return dropout(self, nn.relu(Dense(features, kernel_init=init)(x)), self.dropout)
 
-        parts = [hidden(z, self.latent_features)]
+        parts = [hidden(self.latent_scale * z, self.latent_features)]
         if self.num_classes:
             assert labels is not None
             one_hot = codes(labels, self.num_classes, z.dtype)
