@@ -10,8 +10,8 @@ generator latents to 200 and labels to 1,000 ReLUs, both to 1,200; in the discri
 in both (fields `latent_features` 200, `joint_pieces` 4, `dropout` 0.5).
 
 Pixels are in [0, 1] between the two, from a sigmoid. First weights are normal, of the deviation of
-the code's uniform ones. Its last bias begins at each pixel's mean, ours at `pixel_mean`. Its latents
-are uniform in +-sqrt(3): those in +-1 (`latent="uniform"`) with a `latent_scale` of 1.732.
+the code's uniform ones. Its last bias begins at each pixel's mean, ours at `pixel_mean`. Its
+latents are uniform in +-sqrt(3): those in +-1 (`latent="uniform"`) by a `latent_scale` of 1.732.
 """
 
 import math
