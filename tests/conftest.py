@@ -10,11 +10,17 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
+from importlib.metadata import version
 
 import pytest
 
-FAKE_DEVICES = "--xla_force_host_platform_device_count=8"
+FLAGS = ["--xla_force_host_platform_device_count=8"]
+if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":  # a quarter of the compile time
+    FLAGS.append("--xla_cpu_parallel_codegen_split_count=1")
+    if version("jaxlib").startswith("0.10."):  # later ones end at a flag that they do not know
+        FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # pytest-xdist's workers inherit it
     folder = tempfile.mkdtemp(prefix="jaxgan-programs-")
@@ -25,14 +31,23 @@ if "TFDS_DATA_DIR" not in os.environ:  # what is prepared and cached is not the 
     sets = tempfile.mkdtemp(prefix="jaxgan-sets-")
     atexit.register(shutil.rmtree, sets, ignore_errors=True)
     os.environ["TFDS_DATA_DIR"] = sets
-if FAKE_DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAKE_DEVICES}".strip()
+given = os.environ.get("XLA_FLAGS", "").split()
+os.environ["XLA_FLAGS"] = " ".join([*given, *(flag for flag in FLAGS if flag not in given)])
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell's `&` leaves it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["JAX_PLATFORMS"] = "cpu"
 # XLA hardly optimises: most programs run shorter than they compile. With 0 it does.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Thousands of compiled programs in one process end it: each has mappings of memory, of which
+    Linux allows 65,530."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture
