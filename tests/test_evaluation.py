@@ -217,7 +217,9 @@ def test_samples_are_those_of_a_longer_series_and_of_their_labels(run):
 # Modes
 
 
-@pytest.mark.parametrize(("name", "modes"), [("ring", 8), ("grid", 25)])
+@pytest.mark.parametrize(
+    ("name", "modes"), [("ring", 8), pytest.param("grid", 25, marks=pytest.mark.slow)]
+)
 def test_points_of_the_data_are_within_three_deviations(name, modes, cache):
     section = {**SECTION, "name": name}
     made = judge(("modes", "prdc"), 0, "", section)

@@ -409,7 +409,8 @@ def on_the_device(tmp_path_factory):
     return trained(workdir)
 
 
-@pytest.mark.parametrize("cache", [pytest.param("host", marks=pytest.mark.slow), "none"])
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["host", "none"])
 def test_training_is_the_same_to_the_bit(cache, on_the_device, tmp_path):
     assert loop.train(settings(cache), tmp_path / "run") == 0
     assert trained(tmp_path / "run") == on_the_device

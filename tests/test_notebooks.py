@@ -74,6 +74,7 @@ def test_own_images_runs(tmp_path, monkeypatch):
     assert (tmp_path / "mine" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_paper_in_a_page_runs(tmp_path, monkeypatch):
     evaluated = "evaluate_every=10 evaluation.samples=128 data.split=train[:512]"
     shown = pictures("paper_in_a_page", tmp_path, monkeypatch, f"{SMALL} {evaluated}")

@@ -35,7 +35,10 @@ def figures(name, workdir, mesh):
     return {value: evaluation.number(number) for value, number in found.items()}
 
 
-@pytest.fixture(scope="module", params=METRICS)
+@pytest.fixture(
+    scope="module",
+    params=["vae", "pix2pix", pytest.param("inpaint", marks=pytest.mark.slow)],
+)
 def run(request, tmp_path_factory):
     """(name, folder) of a tiny run."""
     workdir = tmp_path_factory.mktemp(request.param) / "run"
