@@ -331,6 +331,7 @@ def draw(suite: Suite, found: Mapping[str, Outcome], path: Path) -> None:
             mark = suite.marks[column.metric]
             axes.axhline(mark, color="0.4", linestyle="--", linewidth=1, label="perfect")
         axes.set(xlabel="step", title=column.title)
+        axes.locator_params(axis="x", nbins=4)  # numbers of six digits side by side
         axes.grid(alpha=0.3)
     grid[0].legend(fontsize=8)
     with writer.whole_file(path) as partial:
