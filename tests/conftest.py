@@ -43,8 +43,8 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """Thousands of compiled programs in one process end it: each has mappings of memory, of which
-    Linux allows 65,530."""
+    """After a module, so that a process that runs them all stays small. One that kept them (1.4
+    GiB) was once ended by a crash of the compilation cache, whose cause is not known."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
