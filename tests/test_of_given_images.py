@@ -37,7 +37,7 @@ def figures(name, workdir, mesh):
 
 @pytest.fixture(
     scope="module",
-    params=["vae", "pix2pix", pytest.param("inpaint", marks=pytest.mark.slow)],
+    params=[pytest.param(n, marks=pytest.mark.slow) if n == "inpaint" else n for n in METRICS],
 )
 def run(request, tmp_path_factory):
     """(name, folder) of a tiny run."""
