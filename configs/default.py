@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 64  # images in a minibatch, over all devices
     config.z_dim = 100  # latent dimensions
     config.latent = "normal"  # uniform (-1 to 1), or truncated: normal, drawn anew beyond 2
+    config.sample_dropout = False  # the generator drops out in samples, too, as in training
     config.conditional = False  # give the data set's labels to both networks
     config.algorithm = "gan"  # jaxgan/algorithms/NAME.py
     config.unrolled_steps = 0  # of the discriminator that algorithm "unrolled" looks ahead

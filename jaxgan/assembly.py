@@ -71,7 +71,7 @@ def build(config: ConfigDict, values: Mapping[str, Any] | None = None, begun: bo
     optimizers = {role: _optimizer(config, role) for role in PLAYERS}
     penalties = _penalties(config, "penalties", PENALTIES)
     augmentation = _augmentation(config)
-    check(config, networks.get("discriminator"), taken, {each.name for each in penalties})
+    check(config, networks, taken, {each.name for each in penalties})
     arguments: dict[str, Callable[[], Any]] = {
         "generator_optimizer": lambda: optimizers["generator"],
         "discriminator_optimizer": lambda: optimizers["discriminator"],
@@ -89,6 +89,7 @@ def build(config: ConfigDict, values: Mapping[str, Any] | None = None, begun: bo
         "classes": lambda: _classes(config, networks["discriminator"]),
         "view": lambda: View(augmentation, scalar(config, config.instance_noise), config.pack),
         "latent": lambda: config.latent,
+        "sample_dropout": lambda: config.sample_dropout,
         "accumulate": lambda: config.accumulate,
         "top_k": lambda: scalar(config, config.top_k),
         "private": lambda: _private(config),

@@ -1,6 +1,6 @@
 """Which settings of a config make no sense together, and why."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +23,7 @@ PARTS: dict[str, tuple[str, Any]] = {
     "n_critic": ("n_critic", 1),
     "updates": ("simultaneous", EARLIER["updates"]),
     "latent": ("latent", EARLIER["latent"]),
+    "sample_dropout": ("sample_dropout", EARLIER["sample_dropout"]),
     "top_k": ("top_k", EARLIER["top_k"]),
     "pack": ("view", EARLIER["pack"]),
     "instance_noise": ("view", EARLIER["instance_noise"]),
@@ -52,12 +53,13 @@ def source_channels(config: ConfigDict) -> int:
 
 def check(
     config: ConfigDict,
-    discriminator: nn.Module | None,
+    networks: Mapping[str, nn.Module],
     taken: Collection[str],
     penalties: Collection[str],
 ) -> None:
     """Raises UserError for a setting of a part that the algorithm does not take, and for the first
-    pair of settings that do not go together. `penalties`: the names of those that are on."""
+    pair of settings that do not go together. `networks`: by their roles; `penalties`: the names of
+    those that are on."""
     for key, (part, usual) in PARTS.items():
         value = config
         for name in key.split("."):
@@ -67,7 +69,12 @@ def check(
             raise UserError(
                 f"{key}: the algorithm {config.algorithm} does not look at it; leave it at {usual}"
             )
+    discriminator = networks.get("discriminator")
     contradictions = _contradictions(config, discriminator, penalties)
+    undropped = config.sample_dropout and not getattr(networks["generator"], "dropout", 0.0)
+    contradictions.append(
+        (undropped, f"sample_dropout: this generator, of {config.model.name}, drops nothing out")
+    )
     for wrong, text in [*_of_algorithm(config, discriminator, taken), *contradictions]:
         if wrong:
             raise UserError(text)

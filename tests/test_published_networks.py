@@ -1,5 +1,6 @@
 """The networks of single papers: goodfellow.py, metz.py and biggan.py."""
 
+import dataclasses
 import functools
 
 import jax
@@ -92,7 +93,7 @@ def test_dropout_changes_a_pass_by_its_key_alone():
     assert np.all(judge(1) != judge(2)) and np.all(judge(1) != judge())
 
 
-def test_both_players_drop_out_in_training_alone():
+def test_players_drop_out_in_training_and_in_samples_where_it_is_asked_for():
     seen = {"generator": [], "discriminator": []}
 
     class Generator(goodfellow.Generator):
@@ -137,6 +138,17 @@ def test_both_players_drop_out_in_training_alone():
     samples = [algorithm.sample(state, jax.random.key(1), LABELS) for _ in range(2)]
     assert not any(seen.values())
     np.testing.assert_array_equal(*samples)
+
+    dropped = dataclasses.replace(algorithm, sample_dropout=True)
+    z = jax.random.normal(jax.random.key(2), (4, 3))
+    drawn = [dropped.sample(state, jax.random.key(1), LABELS) for _ in range(2)]
+    assert len(set(seen["generator"])) == 3 and not seen["discriminator"]
+    np.testing.assert_array_equal(*drawn)
+    assert np.all(np.any(drawn[0] != samples[0], axis=(1, 2, 3)))
+    seen["generator"].clear()
+    images = [each.render(state, z, LABELS) for each in (algorithm, dropped)]
+    assert not seen["generator"]
+    np.testing.assert_array_equal(*images)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, 3.0])

@@ -80,6 +80,7 @@ class GAN:
     classes: Classes | None = None
     view: View = field(default_factory=View)
     latent: str = "normal"
+    sample_dropout: bool = False
     accumulate: int = 1
     top_k: Scalar = 1.0
     simultaneous: bool = False
@@ -348,12 +349,13 @@ class GAN:
         `train` BatchNorm takes the statistics of this batch instead of the running ones.
         """
         z = latents.draw(key, self.latent, (labels.shape[0], self.z_dim), truncation)
-        return self.render(state, z, labels, train)
+        noise = key if self.sample_dropout else None
+        return latents.render(self, state, z, labels, train, noise)
 
     def render(
         self, state: GANState, z: Float[Array, "b z"], labels: Labels, train: bool = False
     ) -> Float[Array, "b ..."]:
-        """The images of latents, by the averages."""
+        """The images of latents, by the averages, without dropout."""
         return latents.render(self, state, z, labels, train)
 
     def score(

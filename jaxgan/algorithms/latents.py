@@ -36,12 +36,13 @@ def render(
     z: Float[Array, "b z"],
     labels: Labels,
     train: bool = False,
+    key: Key[Array, ""] | None = None,
 ) -> Float[Array, "b ..."]:
-    """What the algorithm's generator makes of latents, by the averages."""
+    """What the algorithm's generator makes of latents, by the averages; with a `key` it drops out
+    what it does in training."""
     inputs, ema = (z, labels if algorithm.num_classes else None), state.ema
-    return player.apply(
-        algorithm.generator, ema.params, ema.stats, *inputs, train=train, dtype=algorithm.dtype
-    )[0]
+    how = {"train": train, "dtype": algorithm.dtype, "key": key}
+    return player.apply(algorithm.generator, ema.params, ema.stats, *inputs, **how)[0]
 
 
 def with_standing_statistics(
