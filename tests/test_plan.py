@@ -349,7 +349,7 @@ def test_a_plan_for_tpus(tmp_path, capsys):
 
 
 @needs_libtpu
-def test_what_does_not_fit_is_a_row(tmp_path, capsys):
+def test_what_does_not_fit_a_tpu_is_a_row(tmp_path, capsys):
     huge = [*SMALL, "--config.data.name=folder", "--config.data.image_size=64"]
     [found] = planned(tmp_path, *huge, "--batch_size=2097152", topology="v5e:1x1")
     assert not found["fits"]
@@ -359,7 +359,7 @@ def test_what_does_not_fit_is_a_row(tmp_path, capsys):
 
 @pytest.mark.slow
 @needs_libtpu
-def test_a_fit_is_verified(tmp_path, capsys):
+def test_a_fit_of_tpus_is_verified(tmp_path, capsys):
     large = ["--config.data.name=folder", "--config.data.image_size=256", "--fit"]
     large += ["--config.batch_size=6000", "--config.steps_per_call=25"]
     [found] = planned(tmp_path, *SMALL[:3], *large, topology="v5e:2x4")
@@ -375,7 +375,7 @@ def test_a_fit_is_verified(tmp_path, capsys):
 
 
 @needs_libtpu
-def test_a_topology_that_cannot_be(capsys):
+def test_a_tpu_topology_that_cannot_be(capsys):
     assert main(["plan", "--config", CONFIG, "--topology=v5e:3x7", *SMALL]) == 2
     err = capsys.readouterr().err
     assert "v5e:3x7 cannot be" in err
@@ -383,7 +383,7 @@ def test_a_topology_that_cannot_be(capsys):
 
 
 @needs_libtpu
-def test_from_a_shell_nothing_is_left_behind(tmp_path):
+def test_a_plan_for_tpus_from_a_shell_leaves_nothing_behind(tmp_path):
     command = [sys.executable, "-m", "jaxgan", "plan", "--config", CONFIG, "--topology=v5e:1x1"]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_PLAT", "XLA_", "TPU_"))}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
