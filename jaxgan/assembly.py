@@ -37,6 +37,7 @@ from jaxgan.likelihoods import LIKELIHOODS, Likelihood
 from jaxgan.losses import CLASS_LOSSES, LOSSES, Loss
 from jaxgan.metrics.networks import lpips_weights
 from jaxgan.models.choices import CHOICES
+from jaxgan.ops.dense import PRODUCTS
 from jaxgan.penalties import GENERATOR_PENALTIES, PENALTIES
 from jaxgan.rules import PLAYERS
 
@@ -94,7 +95,7 @@ def build(config: ConfigDict, values: Mapping[str, Any] | None = None, begun: bo
         "top_k": lambda: scalar(config, config.top_k),
         "private": lambda: _private(config),
         "simultaneous": lambda: config.updates == "simultaneous",
-        "dtype": lambda: jnp.dtype(config.precision),
+        "dtype": lambda: PRODUCTS if config.precision == PRODUCTS else jnp.dtype(config.precision),
         "unrolled_steps": lambda: config.unrolled_steps,
         **_of_sections(config, begun),
     }

@@ -104,7 +104,7 @@ RULES: dict[str, Rule] = {
     "class_loss.temperature": Rule(float, 0.01),
     "class_loss.margin": Rule(float, -1, 1),
     "steps_per_call": COUNT,
-    "precision": Rule(str, among=("float32", "bfloat16")),
+    "precision": Rule(str, among=("float32", "bfloat16", "bfloat16_products")),
     **dict.fromkeys(("data.name", "data.dir", "data.path", "data.split"), TEXT),
     "data.image_size": Rule(int, 0, 4096),
     "data.flip": Rule(bool),

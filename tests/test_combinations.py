@@ -116,6 +116,7 @@ def test_no_loss_penalty_or_way_is_left_out():
         ["accumulate=2", "pack=2", "loss=relativistic_paired", "penalties.r2=1"],
         ["updates=simultaneous", "instance_noise=0.1", "top_k=0.5", "label_smoothing=0.1"],
         ["precision=bfloat16", "penalties.wgan_gp=10", "loss=wasserstein", "latent=uniform"],
+        ["precision=bfloat16_products", "penalties.r1=1", "loss=relativistic_paired"],
         ["algorithm=unrolled", "unrolled_steps=2", "optimizer.discriminator.name=sgd"],
         ["generator_penalties.orthogonal=0.1", "generator_penalties.zcr=0.5", "penalties.zcr=5"],
         ["optimizer.generator.learning_rate={'kind': 'cosine', 'start': 1, 'end': 0, 'kimg': 9}"],

@@ -19,6 +19,7 @@ from jaxgan.algorithms import player, terms, unrolled, view
 from jaxgan.algorithms.terms import Classes, Regulariser
 from jaxgan.algorithms.view import Augmentation, View
 from jaxgan.losses import CLASS_LOSSES, LOSSES
+from jaxgan.ops.dense import PRODUCTS
 from tests.test_gan import (
     BATCH,
     NUM_CLASSES,
@@ -551,9 +552,10 @@ def test_adams_root_needs_its_eps_root_when_it_is_unrolled():
 # Precision, latents, statistics at sampling
 
 
-def test_bfloat16_is_near_and_keeps_its_state_in_float32():
-    whole = small("dcgan", n_critic=1)
-    half = dataclasses.replace(whole, dtype=jnp.bfloat16)
+@pytest.mark.parametrize(("model", "dtype"), [("dcgan", jnp.bfloat16), ("mlp", PRODUCTS)])
+def test_bfloat16_is_near_and_keeps_its_state_in_float32(model, dtype):
+    whole = small(model, n_critic=1)
+    half = dataclasses.replace(whole, dtype=dtype)
     state, metrics = run(half)
     expected, exact = run(whole)
     for leaf in jax.tree.leaves((state.generator, state.discriminator, state.ema, metrics)):

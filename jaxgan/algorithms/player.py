@@ -14,6 +14,7 @@ from flax import struct
 from jaxgan import parallel, schedules
 from jaxgan.errors import lookup
 from jaxgan.losses import Loss, accuracy
+from jaxgan.ops.dense import computing
 from jaxgan.typing import Array, Batch, Float, Metrics, Params, PyTree, Stats
 
 DROPOUT = 2**20  # the stream of a key, beyond all others'
@@ -76,14 +77,16 @@ def apply(
     """The network's output and its stats afterwards (unchanged unless `train`).
 
     Without a `key` nothing is dropped out; with one it is by a stream of its own.
-    It computes in `dtype`, from float32 and to float32. Stats stay float32, and layers reduce in it
-    what needs it: moments, singular values, softmax, logits.
+    It computes in `dtype` (or PRODUCTS, see ops/dense.py), from float32 and to float32. Stats stay
+    float32, and layers reduce in it what needs it: moments, singular values, softmax, logits.
     """
+    dtype, products = computing(dtype)
     variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
     mutable = list(stats) if train else []
     inputs = _cast(inputs, dtype)
     rngs = {} if key is None else {"dropout": jax.random.fold_in(key, DROPOUT)}
-    output, updated = module.apply(variables, *inputs, train=train, mutable=mutable, rngs=rngs)
+    with products:
+        output, updated = module.apply(variables, *inputs, train=train, mutable=mutable, rngs=rngs)
     return _cast(output, jnp.float32), _cast(dict(updated), jnp.float32) if train else stats
 
 
@@ -92,15 +95,15 @@ def apply_with_features(
 ) -> tuple[Any, Float[Array, "b ..."], Stats]:
     """As `apply` in train mode, with the output of one of the network's layers, which is named as
     its params are, beside its own."""
+    dtype, products = computing(dtype)
     variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
-    output, updated = module.apply(
-        variables,
-        *_cast(inputs, dtype),
-        train=True,
-        mutable=[*stats, "intermediates"],
-        capture_intermediates=lambda each, method: each.name == layer,
-        rngs={"dropout": jax.random.fold_in(key, DROPOUT)},
-    )
+    how: dict[str, Any] = {
+        "mutable": [*stats, "intermediates"],
+        "capture_intermediates": lambda each, method: each.name == layer,
+        "rngs": {"dropout": jax.random.fold_in(key, DROPOUT)},
+    }
+    with products:
+        output, updated = module.apply(variables, *_cast(inputs, dtype), train=True, **how)
     updated = dict(updated)
     (features,) = updated.pop("intermediates")[layer]["__call__"]
     return (*_cast((output, features), jnp.float32), _cast(updated, jnp.float32))

@@ -21,6 +21,7 @@ from jaxgan import parallel
 from jaxgan.errors import UserError, lookup
 from jaxgan.ops.conv import Pads, conv, conv_average_pool, conv_transpose, upsample_conv
 from jaxgan.ops.conv1d import conv_1d, conv_transpose_1d
+from jaxgan.ops.dense import product
 from jaxgan.typing import Array, Float, Labels
 
 # Radford et al. 2016, section 3: "All weights were initialized from a zero-centered Normal
@@ -112,7 +113,7 @@ class Dense(nn.Module):
     def __call__(self, x: Float[Array, "b i"]) -> Float[Array, "b o"]:
         shape = (x.shape[-1], self.features)
         kernel = _weight(self, "kernel", self.kernel_init, shape).astype(x.dtype)
-        return _biased(self, x @ kernel)
+        return _biased(self, product(x, kernel))
 
 
 class Gaussian(nn.Module):
