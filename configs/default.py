@@ -22,7 +22,9 @@ def get_config() -> ConfigDict:
     config.batch_size = 64  # images in a minibatch, over all devices
     config.z_dim = 100  # latent dimensions
     config.latent = "normal"  # uniform (-1 to 1), or truncated: normal, drawn anew beyond 2
-    config.sample_dropout = False  # the generator drops out in samples, too, as in training
+    # The generator drops out in samples, grids and evaluations, too, as in training; not in images
+    # of latents that are given, as of interpolations and exported programs.
+    config.sample_dropout = False  # of generators with dropout
     config.conditional = False  # give the data set's labels to both networks
     config.algorithm = "gan"  # jaxgan/algorithms/NAME.py
     config.unrolled_steps = 0  # of the discriminator that algorithm "unrolled" looks ahead
@@ -85,9 +87,9 @@ def get_config() -> ConfigDict:
     # The best of them by their logits, that the generator's update looks at.
     config.top_k = 1.0  # share of generated images
     config.steps_per_call = 25  # steps compiled into one call; 3 calls' images wait in memory
-    # bfloat16: networks compute in it; weights, statistics, losses and penalties stay float32.
-    # As float32, with products as precise as the device makes them; bfloat16; or float32 but for the
-    # factors of products, as TPUs do by default: on CPUs with AMX dense layers are twice as fast.
+    # float32: products are as precise as the device makes them. bfloat16: networks compute in it;
+    # weights, statistics, losses and penalties stay float32. bfloat16_products: as float32, but
+    # dense layers' factors are rounded; what TPUs do by default, and the fastest on CPUs with AMX.
     config.precision = "float32"  # float32, bfloat16 or bfloat16_products
 
     config.data = ConfigDict()

@@ -1,5 +1,7 @@
 """Products of bfloat16 numbers: against the rounding by hand, and their gradients of two orders."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from jaxgan.ops.dense import PRODUCTS, computing, product
 
-SHAPES = pytest.mark.parametrize("shape", [(5, 7), (64, 7)])
+SHAPES = pytest.mark.parametrize("shape", [(5, 7), (65, 7)])
 
 
 def numbers(seed, *shape):
@@ -19,8 +21,7 @@ def rounded(x):
 
 
 def under_products(function, *given):
-    _, products = computing(PRODUCTS)
-    with products:
+    with computing(PRODUCTS):
         return jax.jit(function)(*given)
 
 
@@ -53,6 +54,37 @@ def test_bfloat16_is_added_up_in_float32(shape):
     y, pull = jax.vjp(jax.jit(product), x, kernel)
     assert y.dtype == jnp.bfloat16 and {each.dtype for each in pull(y)} == {y.dtype}
     np.testing.assert_array_equal(rounded(y), rounded(rounded(x) @ rounded(kernel)))
+
+
+def lowered(dtype, platform):
+    """The products of a layer and of its gradients: axes, types of factors and result."""
+    x, kernel = jnp.zeros((64, 7), dtype), jnp.zeros((7, 6), dtype)
+    loss = lambda x, kernel: jnp.sum(product(x, kernel).astype(jnp.float32) ** 2)  # noqa: E731
+    with computing(PRODUCTS if dtype == jnp.float32 else dtype):
+        traced = jax.jit(jax.grad(loss, (0, 1))).trace(x, kernel)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    of_types = r"tensor<(\S+)>, tensor<(\S+)>\) -> tensor<(\S+)>"
+    pattern = r"contracting_dims = (\S+\]) x (\S+\])[ ,].*: \(" + of_types
+    return sorted(re.findall(pattern, text))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_cpu_gets_what_its_units_take(dtype):
+    assert lowered(dtype, "cpu") == [
+        ("[1]", "[0]", "64x7xbf16", "7x6xbf16", "64x6xf32"),
+        ("[1]", "[0]", "7x64xbf16", "64x6xbf16", "7x6xf32"),
+        ("[1]", "[1]", "64x6xbf16", "7x6xbf16", "64x7xf32"),
+    ]
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize(("dtype", "to"), [(jnp.float32, "f32"), (jnp.bfloat16, "bf16")])
+def test_accelerators_get_the_products_themselves(platform, dtype, to):
+    assert lowered(dtype, platform) == [
+        ("[0]", "[0]", "64x7xbf16", "64x6xbf16", f"7x6x{to}"),
+        ("[1]", "[0]", "64x7xbf16", "7x6xbf16", f"64x6x{to}"),
+        ("[1]", "[1]", "64x6xbf16", "7x6xbf16", f"64x7x{to}"),
+    ]
 
 
 def test_a_penalty_of_gradients_has_gradients():

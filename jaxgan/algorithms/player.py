@@ -80,12 +80,11 @@ def apply(
     It computes in `dtype` (or PRODUCTS, see ops/dense.py), from float32 and to float32. Stats stay
     float32, and layers reduce in it what needs it: moments, singular values, softmax, logits.
     """
-    dtype, products = computing(dtype)
-    variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
     mutable = list(stats) if train else []
-    inputs = _cast(inputs, dtype)
     rngs = {} if key is None else {"dropout": jax.random.fold_in(key, DROPOUT)}
-    with products:
+    with computing(dtype) as dtype:
+        variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
+        inputs = _cast(inputs, dtype)
         output, updated = module.apply(variables, *inputs, train=train, mutable=mutable, rngs=rngs)
     return _cast(output, jnp.float32), _cast(dict(updated), jnp.float32) if train else stats
 
@@ -95,14 +94,13 @@ def apply_with_features(
 ) -> tuple[Any, Float[Array, "b ..."], Stats]:
     """As `apply` in train mode, with the output of one of the network's layers, which is named as
     its params are, beside its own."""
-    dtype, products = computing(dtype)
-    variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
     how: dict[str, Any] = {
         "mutable": [*stats, "intermediates"],
         "capture_intermediates": lambda each, method: each.name == layer,
         "rngs": {"dropout": jax.random.fold_in(key, DROPOUT)},
     }
-    with products:
+    with computing(dtype) as dtype:
+        variables = {"params": _cast(parallel.gathered(params), dtype), **stats}
         output, updated = module.apply(variables, *_cast(inputs, dtype), train=True, **how)
     updated = dict(updated)
     (features,) = updated.pop("intermediates")[layer]["__call__"]

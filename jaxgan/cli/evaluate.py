@@ -177,6 +177,7 @@ def _evaluate_run(workdir: Any, section: dict[str, Any], arguments: argparse.Nam
         "statistics": arguments.statistics,
         "weights": "averaged (EMA)",
         "precision": config.precision,
+        **({"sample_dropout": True} if config.sample_dropout else {}),
         **({"masks": config.inpaint.masks} if hasattr(algorithm, "complete") else {}),
     }
     _add(workdir / "evaluation.json", {**run, **_record(judge, columns)})

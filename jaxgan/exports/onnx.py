@@ -35,8 +35,8 @@ def write(folder: Path, model: Model) -> float:
     function, given = programs.generator(model), programs.inputs(model, "batch")
     if model.config.precision != "float32":
         raise UserError(
-            f"--format: this run computes in {model.config.precision}, which ONNX Runtime lacks "
-            f"operations of; take safetensors or stablehlo"
+            f"--format: this run's precision is {model.config.precision}, and ONNX Runtime lacks "
+            f"operations of bfloat16; take safetensors or stablehlo"
         )
     with _quiet():
         try:

@@ -24,7 +24,7 @@ PRODUCTS = "highest"  # precision of products: accelerators would round factors 
 BATCHES = 1, 3  # of which a program is tried
 # The most that a program's numbers may differ from the run's, by its arithmetic, in units of the
 # largest where that is above 1. bfloat16 has eight bits, and compilers round at different places.
-TOLERANCE = {"float32": 1e-5, "bfloat16": 2.0**-4}
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2.0**-4, "bfloat16_products": 2.0**-4}
 LATENTS = {
     "normal": "standard normal",
     "uniform": "uniform on (-1, 1)",

@@ -6,15 +6,18 @@ axis; elsewhere it widens the factors first, which takes longer than float32 fro
 
     a b, a b^T, a^T b      are three maps, each a `custom_vjp` whose rule is made of the other two,
                            as in conv.py: derivatives of every order stay within them
-    a^T b                  has its first factor transposed in memory, beside columns of zeros
-                           without which XLA would take the transposition back
+    a^T b                  on CPU has its first factor transposed in memory. It is summed from the
+                           middle row on and then from the first one, or XLA would take the
+                           transposition back (where a batch is split over CPU devices this moves
+                           rows between them; TPU and GPU have none of it)
 
-and results are rounded to the factors' own type at the end. TPU and GPU keep XLA's products.
+Without AMX they are float32's own products of rounded numbers, at best as fast as those.
 
 Forward-mode differentiation (`jax.jvp`) of them is not defined.
 """
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -23,23 +26,27 @@ from jax import lax
 
 from jaxgan.typing import Array, Float
 
-# In place of a dtype: all is float32, but factors of products are rounded to bfloat16.
+# In place of a dtype: arrays are float32, and the factors of `product` are rounded to bfloat16.
 PRODUCTS = "bfloat16_products"
 
-_ROUNDED = "bfloat16"  # a `jax.default_matmul_precision`
-_TILE = 32
+_ROUNDED = "bfloat16"  # a `jax.default_matmul_precision`, on which what JAX has traced depends
+_FEW_ROWS = 32  # below, transposing costs more than it gains
 
 
-def computing(dtype: Any) -> tuple[Any, contextlib.AbstractContextManager]:
-    """The dtype of a network's arrays, and the context to apply it in; of a dtype or PRODUCTS."""
-    if dtype == PRODUCTS:
-        return jnp.float32, jax.default_matmul_precision(_ROUNDED)
-    return dtype, contextlib.nullcontext()
+@contextlib.contextmanager
+def computing(dtype: Any) -> Iterator[Any]:
+    """While networks are applied in a dtype or PRODUCTS; gives the dtype of their arrays."""
+    if dtype != PRODUCTS:
+        yield dtype
+        return
+    with jax.default_matmul_precision(_ROUNDED):
+        yield jnp.float32
 
 
 def product(x: Float[Array, "b i"], kernel: Float[Array, "i o"]) -> Float[Array, "b o"]:
-    """x @ kernel, added up in float32. Where `jax.default_matmul_precision` is "bfloat16", factors
-    are rounded to it first, as TPUs do by default."""
+    """x @ kernel, in their dtype; of bfloat16 added up in float32. Where JAX's own setting is
+    "bfloat16", as within `computing(PRODUCTS)`, float32 factors are rounded to it first, those of
+    gradients, too, which a CPU would not do by itself."""
     by_default = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     if x.dtype == jnp.bfloat16 or by_default == _ROUNDED:
         return _product(x, kernel)
@@ -62,20 +69,22 @@ def _of_transposed(a: Array, b: Array) -> Array:  # a^T b
 
 
 def _of_platform(a: Array, b: Array, summed: tuple[int, int]) -> Array:
-    dimensions = ((summed[:1], summed[1:]), ((), ()))
+    dtype = a.dtype
+
+    def by_xla(a, b, summed=summed, to=dtype):
+        axes = (summed[:1], summed[1:]), ((), ())
+        return lax.dot_general(a, b, axes, preferred_element_type=to).astype(dtype)
 
     def on_cpu(a, b):
-        x, y = (factor.astype(jnp.bfloat16) for factor in (a, b))
-        if summed[0] == 0:
-            zeros = 0, _TILE - len(a) % _TILE
-            x, y = jnp.pad(x.T, ((0, 0), zeros)), jnp.pad(y, (zeros, (0, 0)))
-        by_rows = ((1,), summed[1:]), ((), ())
-        return lax.dot_general(x, y, by_rows, preferred_element_type=jnp.float32).astype(a.dtype)
+        if summed[0] == 1 or len(a) < _FEW_ROWS:
+            return by_xla(a, b, to=jnp.float32)
+        half = len(a) // 2
+        columns = jnp.concatenate([a.T[:, half:], a.T[:, :half]], 1)
+        rows = jnp.concatenate([b[half:], b[:half]])
+        return by_xla(columns, rows, (1, 0), jnp.float32)
 
-    def default(a, b):
-        return lax.dot_general(a, b, dimensions)
-
-    return lax.platform_dependent(a, b, cpu=on_cpu, default=default)
+    factors = [each.astype(jnp.bfloat16) for each in (a, b)]
+    return lax.platform_dependent(*factors, cpu=on_cpu, default=by_xla)
 
 
 def _forward(function):
