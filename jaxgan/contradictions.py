@@ -69,22 +69,17 @@ def check(
             raise UserError(
                 f"{key}: the algorithm {config.algorithm} does not look at it; leave it at {usual}"
             )
-    discriminator = networks.get("discriminator")
-    contradictions = _contradictions(config, discriminator, penalties)
-    undropped = config.sample_dropout and not getattr(networks["generator"], "dropout", 0.0)
-    contradictions.append(
-        (undropped, f"sample_dropout: this generator, of {config.model.name}, drops nothing out")
-    )
-    for wrong, text in [*_of_algorithm(config, discriminator, taken), *contradictions]:
+    contradictions = _contradictions(config, networks.get("discriminator"), penalties)
+    for wrong, text in [*_of_algorithm(config, networks, taken), *contradictions]:
         if wrong:
             raise UserError(text)
 
 
 def _of_algorithm(
-    config: ConfigDict, discriminator: nn.Module | None, taken: Collection[str]
+    config: ConfigDict, networks: Mapping[str, nn.Module], taken: Collection[str]
 ) -> list[tuple[bool, str]]:
     derived, name = config.derived, config.data.name
-    conditioning = getattr(discriminator, "conditioning", "")
+    conditioning = getattr(networks.get("discriminator"), "conditioning", "")
     flat = len(derived.image_shape) == 1  # points, sounds
     starts_from_images = bool(set(FROM_IMAGES) & set(taken))
     return [
@@ -92,6 +87,10 @@ def _of_algorithm(
             conditioning in CLASS_LOSSES and "classes" not in taken,
             f"model.discriminator.conditioning: {conditioning!r} classifies images, and the "
             f"algorithm {config.algorithm} has no loss for that",
+        ),
+        (
+            config.sample_dropout and not getattr(networks["generator"], "dropout", 0.0),
+            f"sample_dropout: this generator, of {config.model.name}, drops nothing out",
         ),
         (
             starts_from_images and flat,

@@ -1,5 +1,6 @@
 """Exported programs: the run's own images, without jaxgan."""
 
+import copy
 import dataclasses
 import functools
 import importlib.util
@@ -17,6 +18,7 @@ from jaxgan import archive, pretrained
 from jaxgan.errors import UserError
 from jaxgan.exports import onnx, programs, stablehlo
 from jaxgan.ops import conv
+from jaxgan.ops.dense import PRODUCTS
 from tests.test_cli import one_sentence
 from tests.test_export import KINDS, export, untrained
 
@@ -97,6 +99,18 @@ assert not {"jaxgan", "flax"} & set(sys.modules)
 @pytest.mark.parametrize("name", ["r3gan_mini", "ring"])
 def test_stablehlo_of_any_batch(name, tmp_path):
     assert stablehlo.write(tmp_path, model_of(name)) <= 1e-5
+
+
+def test_a_program_is_as_exact_as_float32_where_products_are_rounded(tmp_path):
+    whole = model_of("ring")
+    settings = copy.deepcopy(whole.config)
+    settings.precision = PRODUCTS
+    model = pretrained.Model(
+        settings, dataclasses.replace(whole.algorithm, dtype=PRODUCTS), whole.state
+    )
+    assert 1e-5 < stablehlo.write(tmp_path, model) < 2**-4
+    (z,), expected = some(whole, 3)
+    np.testing.assert_allclose(programs.generator(model)(jnp.asarray(z)), expected, atol=1e-5)
 
 
 def test_the_card_of_a_program_is_code_that_runs(exported, tmp_path, monkeypatch):

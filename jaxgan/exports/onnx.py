@@ -33,10 +33,10 @@ def write(folder: Path, model: Model) -> float:
     Raises UserError where that is more than rounding, for what cannot be converted, and without the
     packages that it takes."""
     function, given = programs.generator(model), programs.inputs(model, "batch")
-    if model.config.precision != "float32":
+    if model.config.precision == "bfloat16":
         raise UserError(
-            f"--format: this run's precision is {model.config.precision}, and ONNX Runtime lacks "
-            f"operations of bfloat16; take safetensors or stablehlo"
+            "--format: this run computes in bfloat16, which ONNX Runtime lacks operations of; take "
+            "safetensors or stablehlo"
         )
     with _quiet():
         try:

@@ -59,4 +59,4 @@ Latents are {latents}. {output} Batches are of any size. It takes
 It was exported with JAX {jax} for {platforms}, and a JAX that is up to six months newer reads it
 ([guarantees](https://docs.jax.dev/en/latest/export/export.html#compatibility-guarantees)). So this
 is no format for an archive: what lasts are weights and settings, `export --format safetensors`.
-Products are as exact as float32 is, on accelerators too."""
+Products of float32 numbers are as exact as it is, on accelerators too."""
