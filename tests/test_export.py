@@ -247,6 +247,10 @@ def test_the_places_of_this_machine_are_not_told(tmp_path):
     card.write(tmp_path / "README.md", card.Page(settings, 4, "mit", ""))
     text = (tmp_path / "README.md").read_text()
     assert "somebody" not in text and "--config.data.path=PATH" in text
+    assert "dropout" not in text
+    settings.sample_dropout = True
+    card.write(tmp_path / "README.md", card.Page(settings, 4, "mit", ""))
+    assert "without its dropout" in (tmp_path / "README.md").read_text()
 
 
 # --------------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ LICENCES = {
     "grammar": "drawn by jaxgan itself",
 }
 
+# Of config.sample_dropout.
+_DROPPED = "Images of given latents are without its dropout; samples.png and metrics are with it."
+
 
 class Page(NamedTuple):
     """What a card is written from."""
@@ -73,6 +76,7 @@ def _about(page: Page) -> list[str]:
         f"`{config.model.name}` of [jaxgan](https://github.com/jaxgan/jaxgan), trained by its "
         f"algorithm `{config.algorithm}`. These are its averaged weights (EMA).",
         "",
+        *([_DROPPED, ""] if config.sample_dropout else []),
         page.files,
         "",
     ]
