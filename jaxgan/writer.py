@@ -253,9 +253,13 @@ def write_curves(workdir: Path, groups: Sequence[str] = ("",)) -> Path | None:
         return None
     told = {name for line in lines for name in line}
     curves = [shown for names in CURVES if (shown := [name for name in names if name in told])]
-    figure = Figure(figsize=(10, 3.75 * -(-len(curves) // 2)), layout="constrained")
+    rows = -(-len(curves) // 2)
+    height = 3.75 * rows
+    figure = Figure(figsize=(10, height))
+    # Fixed margins: a layout that measures all text takes as long as the drawing.
+    figure.subplots_adjust(0.07, 0.55 / height, 0.99, 1 - 0.15 / height, 0.17, 0.2)
     for n, names in enumerate(curves):
-        axes = figure.add_subplot(-(-len(curves) // 2), 2, n + 1)
+        axes = figure.add_subplot(rows, 2, n + 1)
         for name in names:
             _curve(axes, lines, name, groups)
         axes.set_xlabel("step")
