@@ -176,8 +176,7 @@ def _contradictions(
     loss = lookup(LOSSES, config.loss, "loss")
     conditioning = getattr(discriminator, "conditioning", "")
     classifies = conditioning in CLASS_LOSSES
-    augment_, optimizer = config.augment, config.optimizer.discriminator
-    known = player.arguments_of(optimizer.name)
+    augment_ = config.augment
     images = len(config.derived.image_shape) == 3
     group = config.accumulate * config.pack
     many = config.seeds > 1 or bool(config.sweep)
@@ -218,17 +217,29 @@ def _contradictions(
             config.vae.bound == "iwae" and config.vae.beta != 1,
             "vae.beta: it weighs the divergence, which vae.bound=iwae has not apart; set it to 1",
         ),
-        (
-            config.unrolled_steps > 0
-            and not optimizer.arguments.get("eps_root", known.get("eps_root", 1.0)),
-            f"optimizer.discriminator.arguments.eps_root: unrolling differentiates the square root "
-            f"in {optimizer.name}, which has no slope at 0; set it to 1e-16, say",
-        ),
+        *_of_unrolling(config),
         *_of_minibatches(config, loss, conditioning, penalties),
         *_of_privacy(config, loss, conditioning, penalties),
         *_of_augmentation(config, loss, augment_, images),
         *_of_classes(config, conditioning),
         *_of_penalties(config, loss, discriminator, images, penalties),
+    ]
+
+
+def _of_unrolling(config: ConfigDict) -> list:
+    known = player.arguments_of(config.optimizer.discriminator.name)
+    optimizer, unrolled = config.optimizer.discriminator, config.unrolled_steps > 0
+    return [
+        (
+            unrolled and not optimizer.arguments.get("eps_root", known.get("eps_root", 1.0)),
+            f"optimizer.discriminator.arguments.eps_root: unrolling differentiates the square root "
+            f"in {optimizer.name}, which has no slope at 0; set it to 1e-16, say",
+        ),
+        (
+            unrolled and "eps_root" in known and config.precision != "float32",
+            f"precision: unrolling differentiates the square root in {optimizer.name}, whose slope "
+            f"is huge where rounding makes a gradient 0; set it to float32",
+        ),
     ]
 
 

@@ -169,6 +169,13 @@ def test_other_settings_train(overrides):
             ["algorithm=unrolled", "unrolled_steps=2"],
             r"^optimizer\.discriminator\.arguments\.eps_root: .* in adam.* 1e-16",
         ),
+        (
+            [
+                *("algorithm=unrolled", "unrolled_steps=2", "precision=bfloat16_products"),
+                "optimizer.discriminator.arguments.eps_root=1e-16",
+            ],
+            r"^precision: .* in adam.*; set it to float32",
+        ),
         (["sample_dropout=True"], r"^sample_dropout: this generator, of .*, drops nothing out$"),
         (["augment.policy=ada"], r"^augment\.p: with 0, and no augment\.target, ada does nothing"),
         (["augment.policy=adda"], r"^augment\.policy: there is no 'adda' .did you mean 'ada'"),

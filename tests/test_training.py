@@ -548,6 +548,22 @@ def test_adams_root_needs_its_eps_root_when_it_is_unrolled():
     assert np.isfinite(jax.grad(lambda x: moved(x, eps_root=1e-16))(1.0))
 
 
+def test_why_adam_is_unrolled_in_float32_alone():
+    def moved(dtype):
+        adam = lambda step: player.make_optimizer(  # noqa: E731
+            "adam", 1e-2, 0.5, 0.999, arguments={"eps_root": 1e-16}
+        )
+        fields = {"discriminator_optimizer": adam, "generator_optimizer": optimizer("sgd", 1.0)}
+        base = small("mlp", n_critic=1, dtype=dtype, **fields)
+        algorithm = unrolled.make(**all_fields(base), unrolled_steps=2)
+        state = begin(algorithm)
+        new, _ = algorithm.update_generator(state, at(minibatches(algorithm), 0))
+        both = zip(*map(jax.tree.leaves, (new.params, state.generator.params)), strict=True)
+        return np.sqrt(sum(np.sum((x - y) ** 2) for x, y in both))
+
+    assert moved(jnp.bfloat16) > 1000 * moved(jnp.float32)
+
+
 # --------------------------------------------------------------------------------------------------
 # Precision, latents, statistics at sampling
 

@@ -90,7 +90,7 @@ def _refuse_rows(arguments: argparse.Namespace) -> None:
 
 
 def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
-    from jaxgan import loop, writer
+    from jaxgan import experiment, loop, writer
     from jaxgan.reproductions import suite as of
 
     steps, count = QUICK if arguments.quick else (suite.steps, suite.seeds)
@@ -98,9 +98,10 @@ def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
     seeds = list(range(arguments.seed, arguments.seed + count))
     rows = _chosen(suite, arguments.rows)
     of_all = count, steps, arguments.overrides, arguments.quick
-    for row in rows:  # mistakes come first
-        for settings in [*row.search.values()] or [{}]:
-            of.config_of(suite, of.with_settings(row, settings), *of_all)
+    all_of = lambda row: (of.with_settings(row, each) for each in [*row.search.values()] or [{}])  # noqa: E731
+    configs = [of.config_of(suite, each, *of_all) for row in rows for each in all_of(row)]
+    for config in configs:  # mistakes come first
+        experiment.algorithm_of(experiment.prepare(config)[0])
     found: dict[str, Any] = {}
     runs: dict[str, Path] = {}
     records = []
