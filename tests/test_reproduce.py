@@ -203,7 +203,7 @@ def test_a_quick_look_keeps_nothing(tiny):
             ["lucic", "--config.optimizer.discriminator.clip_weights=1.0"],
             "clip_weights: the table sets it",
         ),
-        (["ring", "--config.precision=bfloat16"], "precision: unrolling differentiates"),
+        (["grid", "--config.precision=bfloat16"], "precision: unrolling differentiates"),
         (["dirac", "--steps", "4"], "--steps: is of a table's rows"),
         (["dirac", "--config.steps=4"], "--config.steps=4: is of a table's rows"),
         (["--tables", "nowhere.md"], "--tables: nowhere.md cannot be read"),
