@@ -564,6 +564,20 @@ def test_why_adam_is_unrolled_in_float32_alone():
     assert moved(jnp.bfloat16) > 1000 * moved(jnp.float32)
 
 
+def test_what_is_unrolled_is_exact_on_accelerators_too():
+    base = small("mlp", n_critic=1)
+    text = {}
+    for count in (0, 2):
+        algorithm = unrolled.make(**all_fields(base), unrolled_steps=count)
+        state, batch = begin(algorithm), at(minibatches(algorithm), 0)
+        traced = jax.jit(algorithm.update_generator).trace(state, batch)
+        text[count] = traced.lower(lowering_platforms=("tpu",)).as_text()
+    products = {n: of.count("stablehlo.dot_general") for n, of in text.items()}
+    exact = {n: of.count("precision = [HIGHEST, HIGHEST]") for n, of in text.items()}
+    # All but the last loss's gradient by its discriminator's two kernels.
+    assert exact[0] == 0 and exact[2] == products[2] - products[0] - 2 > 2
+
+
 # --------------------------------------------------------------------------------------------------
 # Precision, latents, statistics at sampling
 

@@ -10,8 +10,8 @@ included (equation 9); K = 0 is the plain GAN. What the paper leaves open:
   thrown away.
 
 Adam's square root has no slope at 0: with `optimizer.discriminator.name = "adam"` give it
-`arguments.eps_root`, which the config check demands, and float32: gradients of rounded numbers
-cancel to 0, and the generator's first ones were 1e4 to 1e14 times too large on `ring`.
+`arguments.eps_root`, which the config check demands, and float32, on accelerators too: gradients of
+rounded numbers cancel to 0, and the generator's first ones were 1e4 to 1e14 times too large.
 """
 
 from collections.abc import Callable
@@ -36,6 +36,11 @@ def look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
     differentiable function of it."""
     if not gan.unrolled_steps:
         return state.discriminator
+    with jax.default_matmul_precision("highest"):  # a TPU's or a GPU's own is rounded
+        return _look_ahead(gan, state, part)
+
+
+def _look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
     optimizer = gan.discriminator_optimizer(state.step)
     loss = jax.grad(gan.discriminator_loss, has_aux=True)
     generator, labels = state.generator, part.get("label")
