@@ -32,13 +32,16 @@ SMALL = 2**18  # parameters
 DERIVED = {"image_shape", "num_classes", "class_names", "num_examples", "images_per_step"}
 
 
-def prepare(config: ConfigDict) -> tuple[ConfigDict, Any]:
-    """The resolved config and its data set, opened but not read; both checked."""
+def prepare(config: ConfigDict, dataset: Any = None) -> tuple[ConfigDict, Any]:
+    """The resolved config and its data set, opened but not read; both checked.
+
+    `dataset`: of another config with the same section `data`.
+    """
     validate(config)
     check_metrics(config)
     boards.check(config.wandb.project)
     settings = config.data
-    dataset = data.open_set(
+    dataset = dataset or data.open_set(
         settings.name, settings.split, settings.image_size, settings.dir, settings.path
     )
     sizes = dataset.num_examples, dataset.shape

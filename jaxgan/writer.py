@@ -253,11 +253,13 @@ def write_curves(workdir: Path, groups: Sequence[str] = ("",)) -> Path | None:
         return None
     told = {name for line in lines for name in line}
     curves = [shown for names in CURVES if (shown := [name for name in names if name in told])]
+    if not curves:
+        return None
     rows = -(-len(curves) // 2)
     height = 3.75 * rows
     figure = Figure(figsize=(10, height))
     # Fixed margins: a layout that measures all text takes as long as the drawing.
-    figure.subplots_adjust(0.07, 0.55 / height, 0.99, 1 - 0.15 / height, 0.17, 0.2)
+    figure.subplots_adjust(0.09, 0.55 / height, 0.99, 1 - 0.2 / height, 0.25, 0.2)
     for n, names in enumerate(curves):
         axes = figure.add_subplot(rows, 2, n + 1)
         for name in names:
@@ -265,6 +267,7 @@ def write_curves(workdir: Path, groups: Sequence[str] = ("",)) -> Path | None:
         axes.set_xlabel("step")
         axes.legend()
         axes.grid(alpha=0.3)
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4))
         if "g_gradient_norm" in names:
             axes.set_yscale("log")
     path = workdir / "curves.png"

@@ -250,7 +250,7 @@ def test_the_places_of_this_machine_are_not_told(tmp_path):
     assert "dropout" not in text
     settings.sample_dropout = True
     card.write(tmp_path / "README.md", card.Page(settings, 4, "mit", ""))
-    assert "without its dropout" in (tmp_path / "README.md").read_text()
+    assert "with dropout" in (tmp_path / "README.md").read_text()
 
 
 # --------------------------------------------------------------------------------------------------

@@ -209,7 +209,8 @@ def test_a_quick_look_keeps_nothing(tiny):
         (["--tables", "nowhere.md"], "--tables: nowhere.md cannot be read"),
     ],
 )
-def test_mistakes(tiny, capsys, arguments, text):
+def test_mistakes(tiny, capsys, monkeypatch, arguments, text):
+    monkeypatch.setattr("jaxgan.loop.train", lambda *_: pytest.fail("trained"))
     assert main(["reproduce", *arguments]) == 2
     assert text in capsys.readouterr().err
 

@@ -25,7 +25,7 @@ from jaxgan import parallel
 from jaxgan.algorithms import player
 from jaxgan.algorithms.gan import GAN, GANState
 from jaxgan.algorithms.player import Player
-from jaxgan.typing import Batch
+from jaxgan.typing import Batch, Metrics
 
 # So many updates make no loop, which on CPU copies what the gradient needs of each: 15 % of a step.
 WITHOUT_LOOP = 10
@@ -36,11 +36,6 @@ def look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
     differentiable function of it."""
     if not gan.unrolled_steps:
         return state.discriminator
-    with jax.default_matmul_precision("highest"):  # a TPU's or a GPU's own is rounded
-        return _look_ahead(gan, state, part)
-
-
-def _look_ahead(gan: Any, state: GANState, part: Batch) -> Player:
     optimizer = gan.discriminator_optimizer(state.step)
     loss = jax.grad(gan.discriminator_loss, has_aux=True)
     generator, labels = state.generator, part.get("label")
@@ -66,6 +61,13 @@ class UnrolledGAN(GAN):
 
     opponent: Callable[[GAN, GANState, Batch], Player] | None = look_ahead
     unrolled_steps: int = 0
+
+    def update_generator(self, state: GANState, minibatch: Batch) -> tuple[Player, Metrics]:
+        """As a GAN's; where it looks ahead, in whole float32 on accelerators, too."""
+        if not self.unrolled_steps:
+            return super().update_generator(state, minibatch)
+        with jax.default_matmul_precision("highest"):
+            return super().update_generator(state, minibatch)
 
 
 make = UnrolledGAN

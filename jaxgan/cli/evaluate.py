@@ -46,9 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, help="how many sample seeds (default 3)")
     parser.add_argument("--seed", type=int, help="the first of them (default 0)")
     parser.add_argument(
-        "--split",
-        default="",
-        help="a run's real images (default: its evaluation.split, or test, if there is one)",
+        "--split", default="", help="a run's real images (default: test, if there is one)"
     )
     parser.add_argument(
         "--features",
@@ -136,7 +134,7 @@ def _evaluate_run(workdir: Any, section: dict[str, Any], arguments: argparse.Nam
         samples=arguments.samples,
         labelled=conditional,
         latent=judges.latent_of(config, algorithm),
-        split=arguments.split or config.evaluation.split,
+        split=arguments.split,
         abilities=judges.abilities(algorithm),
         training=True,
         **_features(arguments),

@@ -98,10 +98,20 @@ def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
     seeds = list(range(arguments.seed, arguments.seed + count))
     rows = _chosen(suite, arguments.rows)
     of_all = count, steps, arguments.overrides, arguments.quick
-    all_of = lambda row: (of.with_settings(row, each) for each in [*row.search.values()] or [{}])  # noqa: E731
-    configs = [of.config_of(suite, each, *of_all) for row in rows for each in all_of(row)]
-    for config in configs:  # mistakes come first
-        experiment.algorithm_of(experiment.prepare(config)[0])
+    tried = [
+        of.with_settings(row, settings)
+        for row in rows
+        for settings in [*row.search.values()] or [{}]
+    ]
+    configs = [of.config_of(suite, row, *of_all) for row in tried]
+    opened: dict[str, Any] = {}
+    for row, config in zip(tried, configs, strict=True):  # mistakes come first
+        section = str(config.data)
+        try:
+            config, opened[section] = experiment.prepare(config, opened.get(section))
+            experiment.algorithm_of(config)
+        except UserError as error:
+            raise UserError(f"{error} (row {row.name!r}; --rows names others)") from error
     found: dict[str, Any] = {}
     runs: dict[str, Path] = {}
     records = []

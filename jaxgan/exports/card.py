@@ -25,7 +25,7 @@ LICENCES = {
 }
 
 # Of config.sample_dropout.
-_DROPPED = "Images of given latents are without its dropout; samples.png and metrics are with it."
+_DROPPED = "Its samples are drawn with dropout; what is made of given latents is without."
 
 
 class Page(NamedTuple):
