@@ -268,6 +268,7 @@ def write_curves(workdir: Path, groups: Sequence[str] = ("",)) -> Path | None:
         axes.legend()
         axes.grid(alpha=0.3)
         axes.ticklabel_format(axis="y", scilimits=(-3, 4))
+        axes.locator_params(axis="x", nbins=6)
         if "g_gradient_norm" in names:
             axes.set_yscale("log")
     path = workdir / "curves.png"
