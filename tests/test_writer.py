@@ -124,6 +124,17 @@ def test_what_is_no_number_is_null(tmp_path):
     assert writer.write_curves(tmp_path)
 
 
+def test_long_labels_fit_on_the_curves(tmp_path):
+    losses = {"d_loss": -300_000.0, "real_logit": -0.0003}
+    for step, norm in (1, 1.0), (2, 1.1):
+        values = {name: step * value for name, value in losses.items()}
+        with (tmp_path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step, **values, "g_gradient_norm": norm}) + "\n")
+    picture = np.asarray(Image.open(writer.write_curves(tmp_path)).convert("L"))
+    edges = picture[:3], picture[-3:], picture[:, :3], picture[:, -3:]
+    assert picture.min() < 100 and all((edge == 255).all() for edge in edges)
+
+
 def test_lines_that_are_none_are_passed_over(tmp_path):
     torn = [b"\xff\x00", b"[" * 100_000, b"12", b'{"kimg": 1}', b'{"step": "7"}', b""]
     lines = [json.dumps(line(step)).encode() for step in (1, 2, 2, 3)]

@@ -11,7 +11,7 @@ included (equation 9); K = 0 is the plain GAN. What the paper leaves open:
 
 Adam's square root has no slope at 0: with `optimizer.discriminator.name = "adam"` give it
 `arguments.eps_root`, which the config check demands, and float32, on accelerators too: gradients of
-rounded numbers cancel to 0, and the generator's first ones were 1e4 to 1e14 times too large.
+rounded numbers cancel to 0, and the generator's first ones were 4e3 to 1e14 times too large.
 """
 
 from collections.abc import Callable

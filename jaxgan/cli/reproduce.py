@@ -111,7 +111,8 @@ def _run_suite(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
             config, opened[section] = experiment.prepare(config, opened.get(section))
             experiment.algorithm_of(config)
         except UserError as error:
-            raise UserError(f"{error} (row {row.name!r}; --rows names others)") from error
+            of_late = f" (row {row.name!r}; --rows names others)" if row is not tried[0] else ""
+            raise UserError(f"{error}{of_late}") from error
     found: dict[str, Any] = {}
     runs: dict[str, Path] = {}
     records = []
